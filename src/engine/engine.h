@@ -1,0 +1,101 @@
+// The engine: one thread that owns the device, the page pool, the state slots and the prefix index. It speaks token ids
+// only. Other threads put requests into its mailbox and get events by callback; a callback runs on the engine's thread,
+// must not block, and must not call the engine except nb_engine_cancel.
+//
+// A request's life: waiting -> running (-> preempted -> waiting)* -> finished. Exactly one event with `finish` other than
+// NB_FINISH_NONE ends it, whatever happens.
+#ifndef NB_ENGINE_H
+#define NB_ENGINE_H
+
+#include "model/device.h"
+
+enum { NB_STOP_TOKEN_MAX = 16 };
+
+typedef enum nb_finish {
+    NB_FINISH_NONE,      // more events follow
+    NB_FINISH_STOP,      // a stop token (it is not part of the output)
+    NB_FINISH_LENGTH,    // max_new reached, or the context is full
+    NB_FINISH_CANCELLED,
+    NB_FINISH_ERROR,     // `message` says why
+} nb_finish;
+
+typedef struct nb_event {
+    uint64_t request;
+    int32_t n_tok;                 // tokens of this event (0 or more; several after speculation)
+    const int32_t *tok;            // [n_tok]; the stop token is not among them
+    const nb_row_result *detail;   // [n_tok] log-probabilities, or NULL if the request did not ask
+    int32_t n_prompt_detail;       // prompt_logprobs: rows for prompt tokens 1..n, in the first event only
+    const nb_row_result *prompt_detail;
+    nb_finish finish;
+    int32_t stop_tok;              // with NB_FINISH_STOP
+    const char *message;           // with NB_FINISH_ERROR
+    int32_t n_prompt, n_cached;    // prompt tokens, and how many came from the prefix cache
+    int64_t queued_us, first_us, now_us; // when it was accepted, when its first token came (0: not yet), now
+    int32_t n_preempted;
+} nb_event;
+typedef void (*nb_event_fn)(void *user, const nb_event *event);
+
+// Tokens allowed next, for constrained output: fills mask (ceil(vocab / 32) words, all ones before the call) given the
+// tokens of the output so far, which are passed one by one to `accept`. All calls on the engine's thread.
+typedef struct nb_constraint {
+    void *user;
+    void (*accept)(void *user, int32_t tok);
+    bool (*mask)(void *user, uint32_t *mask); // false: nothing is constrained at this point
+} nb_constraint;
+
+typedef struct nb_request {
+    const int32_t *prompt;     // copied
+    int32_t n_prompt;
+    int32_t max_new;           // tokens at most; the context may end it earlier
+    int32_t min_new;           // stop tokens are masked before that many
+    nb_sampling sampling;
+    int32_t n_bias;
+    const nb_bias *bias;       // copied
+    int32_t n_stop;
+    int32_t stop_tok[NB_STOP_TOKEN_MAX];
+    int32_t n_top;             // log-probabilities of the drawn and the n_top likeliest tokens; -1: none
+    int32_t n_prompt_top;      // the same for the prompt; -1: none
+    int32_t priority;          // lower runs first; within a priority by age
+    const nb_constraint *constraint; // NULL: none; must live until the finish event
+    nb_event_fn on_event;
+    void *user;
+} nb_request;
+
+typedef struct nb_engine_options {
+    nb_kv_format kv;
+    int64_t max_model_len;          // tokens of one sequence, prompt and output
+    int max_num_seqs;               // running at once
+    int max_num_batched_tokens;     // of one step
+    int max_waiting;                // queue; more are refused with NB_ERR_LIMIT
+    int n_page;                     // 0: as many as the device can
+    int n_snapshot;                 // state slots for the prefix cache; ignored without DeltaNet layers
+    int snapshot_grid;              // tokens between snapshots inside long prompts, a multiple of NB_PAGE_TOKENS
+    bool enable_prefix_caching;
+} nb_engine_options;
+
+typedef struct nb_engine nb_engine;
+
+// Reserves the device's memory and starts the thread. The device and model stay the caller's and must outlive the engine.
+int nb_engine_open(nb_device *device, const nb_model *model, const nb_engine_options *options, nb_engine **out,
+                   nb_error *err);
+
+// Any thread. Refuses (with a reason for people) what could never run: empty or too long prompts, bad ids, bad sampling.
+int nb_engine_submit(nb_engine *engine, const nb_request *request, uint64_t *id, nb_error *err);
+void nb_engine_cancel(nb_engine *engine, uint64_t id); // any thread; the finish event still comes
+
+// Finishes what runs and waits (drain) or cancels everything, then stops the thread.
+void nb_engine_close(nb_engine *engine, bool drain);
+
+typedef struct nb_engine_stats { // a snapshot; counters only grow
+    int n_running, n_waiting;
+    int n_page, n_page_free, n_page_indexed; // free + indexed + held by sequences = all
+    int n_slot, n_slot_free, n_slot_saved;
+    uint64_t n_step, n_prompt_tok, n_output_tok, n_preempted;
+    uint64_t prefix_queries_tok, prefix_hits_tok;
+    uint64_t finished[NB_FINISH_ERROR + 1]; // by nb_finish
+    int64_t max_model_len;
+    bool failed; // the device is lost
+} nb_engine_stats;
+void nb_engine_stats_read(nb_engine *engine, nb_engine_stats *out); // any thread
+
+#endif
