@@ -1,0 +1,135 @@
+// Results become tokens, tokens become events. A result may be of a sequence that finished meanwhile (it was submitted
+// ahead): then it is dropped. Or of one that was preempted: its token is as good as any and is kept.
+#include <assert.h>
+
+#include "base/clock.h"
+#include "engine/engine_internal.h"
+
+nb_event nb_engine_event(const nb_job *job, nb_finish finish)
+{
+    const nb_sequence *seq = &job->seq;
+    return (nb_event){.request = seq->id,
+                      .finish = finish,
+                      .stop_tok = -1,
+                      .n_prompt = seq->n_prompt,
+                      .n_cached = seq->n_cached > 0 ? seq->n_cached : 0,
+                      .queued_us = job->accepted_us,
+                      .first_us = job->first_us,
+                      .now_us = nb_clock_us(),
+                      .n_preempted = seq->n_preempted};
+}
+
+void nb_engine_leave_flight(nb_job *job)
+{
+    if (--job->n_flight == 0 && job->finished) nb_job_close(job);
+}
+
+void nb_engine_finish(nb_engine *engine, nb_job *job, nb_event *event)
+{
+    nb_scheduler_remove(&engine->scheduler, &job->seq);
+    engine->job[job->place] = engine->job[--engine->n_job];
+    engine->job[job->place]->place = job->place;
+    engine->stats.finished[event->finish]++;
+    job->finished = true;
+    job->on_event(job->user, event);
+    if (job->n_flight == 0) nb_job_close(job);
+}
+
+static void take_prompt_rows(nb_job *job, const nb_plan_item *item, const nb_row_result *row)
+{
+    assert(item->n_prompt_row == 0 || item->prompt_row == job->seq.n_prompt_row_done);
+    for (int32_t i = 0; i < item->n_prompt_row; i++) {
+        nb_row_result *detail = &job->prompt_detail[job->seq.n_prompt_row_done++];
+        *detail = row[i];
+        detail->logits = NULL; // the device's memory
+    }
+}
+
+static void add_prompt_detail(const nb_job *job, nb_event *event)
+{
+    event->n_prompt_detail = job->seq.n_prompt_row_done;
+    event->prompt_detail = job->prompt_detail;
+}
+
+static void count_output(nb_job *job, int32_t tok)
+{
+    if (job->penalized) nb_tally_add(&job->tally, tok, true);
+    if (job->constrained) job->constraint.accept(job->constraint.user, tok);
+}
+
+static void take_token(nb_engine *engine, nb_job *job, const nb_row_result *row)
+{
+    bool first = nb_job_n_output(job) == 0, stop = nb_job_stops(job, row->tok);
+    nb_scheduler_token(&engine->scheduler, &job->seq, row->tok);
+    if (first) job->first_us = nb_clock_us();
+    nb_event event = nb_engine_event(job, stop ? NB_FINISH_STOP : NB_FINISH_NONE);
+    if (first) add_prompt_detail(job, &event);
+    if (stop) {
+        event.stop_tok = row->tok;
+    } else {
+        count_output(job, row->tok);
+        engine->stats.n_output_tok++;
+        event.n_tok = 1;
+        event.tok = &row->tok;
+        event.detail = job->n_top >= 0 ? row : NULL;
+        if (nb_job_n_output(job) == job->seq.limit) event.finish = NB_FINISH_LENGTH;
+    }
+    if (event.finish == NB_FINISH_NONE)
+        job->on_event(job->user, &event);
+    else
+        nb_engine_finish(engine, job, &event);
+}
+
+static void take_end_of_prompt(nb_engine *engine, nb_job *job)
+{
+    nb_event event = nb_engine_event(job, NB_FINISH_LENGTH);
+    add_prompt_detail(job, &event);
+    nb_engine_finish(engine, job, &event);
+}
+
+static void digest_item(nb_engine *engine, const nb_plan_item *item, const nb_row_result *row)
+{
+    nb_job *job = nb_job_of(item->seq);
+    if (!job->finished) {
+        take_prompt_rows(job, item, row);
+        if (item->draw)
+            take_token(engine, job, row + item->n_prompt_row);
+        else if (item->last)
+            take_end_of_prompt(engine, job);
+    }
+    nb_engine_leave_flight(job);
+}
+
+static int check_result(const nb_engine *engine, const nb_flight *flight, const nb_result *result, nb_error *err)
+{
+    int32_t n_row = 0;
+    for (int i = 0; i < flight->n_item; i++) {
+        const nb_plan_item *item = &flight->item[i];
+        n_row += item->n_prompt_row + item->draw;
+        if (!item->draw || n_row > result->n_row) continue;
+        int32_t tok = result->row[n_row - 1].tok;
+        if (tok < 0 || tok >= engine->vocab_size)
+            return nb_error_set(err, NB_ERR_DEVICE, "the device drew token %d of %d", tok, engine->vocab_size);
+    }
+    if (n_row != result->n_row)
+        return nb_error_set(err, NB_ERR_DEVICE, "the device gave %d rows, %d were asked for", result->n_row, n_row);
+    return NB_OK;
+}
+
+int nb_engine_digest(nb_engine *engine, nb_error *err)
+{
+    nb_flight *flight = &engine->flight[engine->flight_first];
+    nb_result result = {0};
+    NB_TRY(engine->device->ops->wait(engine->device, &result, err));
+    NB_TRY(check_result(engine, flight, &result, err));
+    engine->flight_first = (engine->flight_first + 1) % NB_IN_FLIGHT;
+    engine->n_flight--;
+    engine->stats.n_step++;
+    const nb_row_result *row = result.row;
+    for (int i = 0; i < flight->n_item; i++) {
+        const nb_plan_item *item = &flight->item[i];
+        digest_item(engine, item, row);
+        row += item->n_prompt_row + item->draw;
+    }
+    return NB_OK;
+}
