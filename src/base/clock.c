@@ -1,0 +1,16 @@
+// The two clocks of the program.
+#include "base/clock.h"
+
+#include <time.h>
+
+int64_t nb_clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t nb_clock_unix(void)
+{
+    return (int64_t)time(NULL);
+}
