@@ -19,7 +19,7 @@ int nb_tokenizer_parse(nb_str tokenizer_json, nb_str tokenizer_config_json, nb_t
 void nb_tokenizer_close(nb_tokenizer *tokenizer);
 
 int nb_tokenizer_vocab_size(const nb_tokenizer *tokenizer); // largest id + 1
-// Bytes of a token as decoding gives them; empty for ids that have none.
+// Bytes of a token as decoding gives them (an added token: its text as written); empty for ids that have none.
 nb_str nb_tokenizer_token(const nb_tokenizer *tokenizer, int32_t id);
 bool nb_tokenizer_is_special(const nb_tokenizer *tokenizer, int32_t id); // "special": true; skipped in decoded text
 int32_t nb_tokenizer_find(const nb_tokenizer *tokenizer, nb_str token);  // an added or plain token by its text, or -1
@@ -29,9 +29,11 @@ typedef struct nb_ids {
     int64_t n;
     int64_t cap;
 } nb_ids;
+void nb_ids_add(nb_ids *ids, int32_t id);
 void nb_ids_drop(nb_ids *ids);
 
-// Appends the ids of `text`. parse_added: the text of added tokens becomes those tokens (templates, prompts); otherwise
+// Appends the ids of `text`, and none besides: what a post_processor would add (a BOS) is the chat template's to write.
+// parse_added: the text of added tokens becomes those tokens (templates, prompts); otherwise
 // it is treated as plain text (what a user typed inside a message is still parsed, as every engine does: the chat
 // template cannot tell them apart). Invalid UTF-8 is replaced by U+FFFD first, as Python's decode(errors="replace").
 int nb_tokenizer_encode(const nb_tokenizer *tokenizer, nb_str text, bool parse_added, nb_ids *out, nb_error *err);
