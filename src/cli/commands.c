@@ -1,0 +1,52 @@
+// Dispatch: `nibble COMMAND ...` to the function of that command.
+#include "cli/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli_internal.h"
+
+const nb_command_entry nb_commands[] = {
+#define NB_COMMAND(name) {&nb_command_##name, nb_cmd_##name},
+#include "cli/commands.def"
+#undef NB_COMMAND
+    {0},
+};
+
+const nb_command_entry *nb_command_find(const char *name, nb_error *err)
+{
+    nb_nearest nearest = {.name = name};
+    for (const nb_command_entry *e = nb_commands; e->command; e++) {
+        if (strcmp(e->command->name, name) == 0) return e;
+        nb_nearest_offer(&nearest, e->command->name);
+    }
+    if (nearest.best) {
+        nb_error_set(err, NB_ERR_USAGE, "there is no command '%s'; did you mean '%s'?", name, nearest.best);
+    } else {
+        nb_error_set(err, NB_ERR_USAGE, "there is no command '%s'; 'nibble help' lists them", name);
+    }
+    return NULL;
+}
+
+int nb_command_fail(const nb_error *err)
+{
+    fprintf(stderr, "nibble: %s\n", err->text);
+    return err->code == NB_ERR_USAGE ? NB_EXIT_USAGE : NB_EXIT_FAILED;
+}
+
+int nb_cli_main(int argc, char **argv)
+{
+    if (argc < 2) {
+        nb_cmd_help(0, NULL);
+        return NB_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("nibble %s\n", NB_VERSION);
+        return NB_EXIT_OK;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    nb_error err;
+    const nb_command_entry *entry = nb_command_find(name, &err);
+    return entry ? entry->run(argc - 2, argv + 2) : nb_command_fail(&err);
+}
