@@ -1,0 +1,76 @@
+// Dense matrices on the GPU: y[n_tok][n_out] = x W^T for up to four matrices of one input in one launch, the preparation of
+// that input fused for small batches. Called by the blocks of cuda_step.cu.
+#ifndef NB_CUDA_LINEAR_H
+#define NB_CUDA_LINEAR_H
+
+#include "cuda/cuda_common.h"
+
+typedef enum nb_cuda_source_kind {
+    NB_SOURCE_NORM,     // RMS norm of the residual stream
+    NB_SOURCE_GDN,      // gated norm of Gated DeltaNet's output, per value head
+    NB_SOURCE_BF16,     // as it is
+} nb_cuda_source_kind;
+
+// Where the input of a matrix comes from, before it is rounded to what the matrix takes.
+typedef struct nb_cuda_source {
+    int kind;
+    const float *value;     // NORM: residual [n_tok][n_in]; GDN: o [n_tok][n_in]
+    const uint16_t *gate;   // GDN: z [n_tok][gate_stride] bf16
+    const uint16_t *bf16;   // BF16: [n_tok][stride]
+    const float *weight;    // NORM: [n_in]; GDN: [d_head]
+    const int32_t *index;   // row of token i, or NULL: i
+    float eps;
+    int n_in, stride, gate_stride, d_head;
+} nb_cuda_source;
+
+typedef enum nb_cuda_output_kind { NB_OUT_F32, NB_OUT_BF16, NB_OUT_ADD } nb_cuda_output_kind;
+
+typedef struct nb_cuda_output {
+    int kind;       // ADD: out += y, for the residual stream
+    void *out;      // [n_tok][stride]
+    int stride, first; // y's row r goes to column first + r
+} nb_cuda_output;
+
+struct nb_cuda_route; // cuda_moe.h
+
+typedef struct nb_cuda_dense {
+    int n_tok, n_matrix;
+    nb_cuda_matrix matrix[NB_CUDA_MATRIX_MAX];
+    nb_cuda_output output[NB_CUDA_MATRIX_MAX];
+    nb_cuda_source source;
+    int block_first[NB_CUDA_MATRIX_MAX + 1]; // filled at the launch
+    uint16_t *input;     // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][stride of the widest input]
+    uint16_t *keep;      // [n_tok][n_k_tile * 64] bf16: where the prepared input is kept for a later kernel, or NULL
+    const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
+} nb_cuda_dense;
+
+typedef struct nb_cuda_launch { // where and how kernels are launched
+    cudaStream_t stream;
+    int n_sm;
+    int pdl; // programmatic dependent launch
+} nb_cuda_launch;
+
+int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
+
+// The input alone, for kernels that read it from memory: input[n_tok][stride], bf16 or (f16 = 1) e4m3 values in f16.
+int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, int f16, float input_scale,
+                        uint16_t *input, int stride, nb_error *err);
+
+// Launches `kernel` with the attribute of dependent launch.
+template <class... P, class... A>
+static int nb_cuda_start(const nb_cuda_launch *at, void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, nb_error *err,
+                         A... args)
+{
+    cudaLaunchConfig_t c = {};
+    cudaLaunchAttribute attr = {};
+    if (smem > 48 * 1024)
+        NB_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem), err);
+    attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attr.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid, c.blockDim = block, c.dynamicSmemBytes = smem, c.stream = at->stream;
+    c.attrs = &attr, c.numAttrs = at->pdl ? 1 : 0;
+    NB_CUDA_TRY(cudaLaunchKernelEx(&c, kernel, (P)args...), err);
+    return NB_OK;
+}
+
+#endif

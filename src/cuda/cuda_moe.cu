@@ -1,0 +1,240 @@
+// The mixture of experts. Up to 8 tokens: gate_up_kernel and down_kernel, whose mma column is a token, so that each used
+// expert is read once and no token is gathered; down adds experts up in registers and to the residual stream. More: the
+// grouped products of cuda_tiles.cuh, then combine_kernel.
+//
+// Bytes: each used expert's 3 * d_ff * d_model weights once (NVFP4: 0.5625 bytes each).
+#include "cuda/cuda_moe.h"
+
+#include "cuda/cuda_route.cuh"
+#include "cuda/cuda_tiles.cuh"
+
+enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, COMBINE_THREADS = 256 };
+
+template <int KIND> static constexpr int gate_depth = KIND == NB_KIND_NVFP4 ? 4 : KIND == NB_KIND_BF16 ? 2 : 4;
+
+// Points `m` (expert 0's) at expert `e`.
+__device__ static nb_cuda_matrix expert_matrix(const nb_cuda_matrix &m, int e, int64_t data, int64_t scale, const float *low,
+                                               const float *high)
+{
+    nb_cuda_matrix mine = m;
+    int rows = m.paired ? m.n_out / 2 : m.n_out;
+    mine.data += e * data, mine.scale += e * scale;
+    if (low) mine.scale_low = __ldg(low + e), mine.scale_high = __ldg(high + e);
+    if (m.row_scale) mine.row_scale += (int64_t)e * m.n_out;
+    if (m.block_scale[0]) {
+        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
+        mine.block_scale[0] += e * n, mine.block_scale[1] += e * n;
+    }
+    return mine;
+}
+
+// acc = one row tile times the tokens' inputs, units first, first + step, ...
+template <int KIND, int D>
+__device__ static void row_tile_product(float acc[1][4], const nb_cuda_matrix &m, int row_tile, int first, int step,
+                                        const uint16_t *x, int stride, int n_tok)
+{
+    constexpr int n_tile = nb_unit<KIND>::n_tile, unit_words = nb_unit<KIND>::n_chunk * n_tile * 32;
+    int n_unit = m.n_k_tile / n_tile;
+    const uint4 *data = m.data + (int64_t)row_tile * n_unit * unit_words;
+    const uint32_t *scale = m.scale + (int64_t)row_tile * n_unit * 32;
+    for (int base = first; base < n_unit; base += step * D) {
+        nb_unit<KIND> u[D];
+#pragma unroll
+        for (int i = 0; i < D; i++) nb_unit_load<KIND>(&u[i], data, scale, base + i * step, n_unit);
+#pragma unroll
+        for (int i = 0; i < D; i++)
+            if (base + i * step < n_unit)
+                nb_unit_mma<KIND, 1>(acc, u[i], m, row_tile, base + i * step, x, 0, stride, n_tok);
+    }
+}
+
+__device__ static void product_any(float acc[1][4], const nb_cuda_matrix &m, int row_tile, int first, int step,
+                                   const uint16_t *x, int stride, int n_tok)
+{
+    switch (m.kind) {
+    case NB_KIND_BF16: row_tile_product<NB_KIND_BF16, 2>(acc, m, row_tile, first, step, x, stride, n_tok); break;
+    case NB_KIND_FP8_A8: row_tile_product<NB_KIND_FP8_A8, 4>(acc, m, row_tile, first, step, x, stride, n_tok); break;
+    case NB_KIND_FP8_A16: row_tile_product<NB_KIND_FP8_A16, 4>(acc, m, row_tile, first, step, x, stride, n_tok); break;
+    default: row_tile_product<NB_KIND_NVFP4, 4>(acc, m, row_tile, first, step, x, stride, n_tok); break;
+    }
+}
+
+// Block (j, group): 8 rows of d_ff of one expert, all tokens.
+__global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_constant__ nb_cuda_moe p)
+{
+    __shared__ float red[GATE_WARPS * 128];
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, row_tile = blockIdx.x, group = blockIdx.y;
+    nb_grid_release();
+    nb_grid_wait();
+    if (group >= *p.route.n_group) return;
+    int e = p.route.group_expert[group];
+    bool shared = e == p.route.n_expert;
+    nb_cuda_matrix m = shared ? p.shared_gate_up
+                              : expert_matrix(p.experts.gate_up, e, p.experts.gate_up_data, p.experts.gate_up_scale,
+                                              p.experts.gate_multiplier, p.experts.up_multiplier);
+    if (row_tile >= m.n_row_tile) return;
+    float acc[1][4] = {};
+    const uint16_t *x = m.kind == NB_KIND_FP8_A8 ? p.input_f8 : p.input;
+    product_any(acc, m, row_tile, warp, GATE_WARPS, x, p.input_stride, p.n_tok);
+    *(float4 *)&red[warp * 128 + lane * 4] = *(float4 *)acc[0];
+    __syncthreads();
+    int j = threadIdx.x; // (row, token) of the 8 x 8 results
+    if (j >= 64) return;
+    int row = j >> 3, tok = j & 7, at = (row * 4 + (tok >> 1)) * 4 + (tok & 1), ff = row_tile * 8 + row, half = m.n_out / 2;
+    if (tok >= p.n_tok || ff >= half) return;
+    float gate = 0, up = 0;
+    for (int w = 0; w < GATE_WARPS; w++) gate += red[w * 128 + at], up += red[w * 128 + at + 2];
+    gate *= m.scale_low * (m.row_scale ? m.row_scale[ff] : 1.0f);
+    up *= m.scale_high * (m.row_scale ? m.row_scale[half + ff] : 1.0f);
+    const nb_cuda_matrix &down = shared ? p.shared_down : p.experts.down;
+    float y = nb_silu(gate) * up;
+    p.inter[((int64_t)group * NB_CUDA_SMALL_MAX + tok) * p.inter_stride + ff] =
+        down.kind == NB_KIND_FP8_A8 ? nb_input_from_f32<true>(y, 1.0f / down.input_scale) : nb_bf16_from_f32(y);
+}
+
+// Block: 16 rows of d_model, all used experts, each by one warp.
+__global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_constant__ nb_cuda_moe p)
+{
+    __shared__ float red[DOWN_WARPS * 128];
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, row_tile = blockIdx.x;
+    nb_grid_release();
+    nb_grid_wait();
+    int n_group = *p.route.n_group;
+    float total[4] = {};
+    for (int group = warp; group < n_group; group += DOWN_WARPS) {
+        int e = p.route.group_expert[group];
+        nb_cuda_matrix m = e == p.route.n_expert
+                               ? p.shared_down
+                               : expert_matrix(p.experts.down, e, p.experts.down_data, p.experts.down_scale,
+                                               p.experts.down_multiplier, p.experts.down_multiplier);
+        float acc[1][4] = {};
+        const uint16_t *x = p.inter + (int64_t)group * NB_CUDA_SMALL_MAX * p.inter_stride;
+        product_any(acc, m, row_tile, 0, 1, x, p.inter_stride, p.n_tok);
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            int row = min(row_tile * 16 + (lane >> 2) + 8 * (c >> 1), m.n_out - 1);
+            float w = p.route.group_weight[group * NB_CUDA_SMALL_MAX + 2 * (lane & 3) + (c & 1)];
+            float y = acc[0][c] * m.scale_low * (m.row_scale ? m.row_scale[row] : 1.0f);
+            total[c] += w != 0.0f ? w * y : 0.0f;
+        }
+    }
+    *(float4 *)&red[warp * 128 + lane * 4] = *(float4 *)total;
+    __syncthreads();
+    int j = threadIdx.x;
+    if (j >= 128) return;
+    int c = j & 3, tok = 2 * ((j >> 2) & 3) + (c & 1), row = row_tile * 16 + (j >> 4) + 8 * (c >> 1);
+    if (tok >= p.n_tok || row >= p.d_model) return;
+    float y = 0;
+    for (int w = 0; w < DOWN_WARPS; w++) y += red[w * 128 + j];
+    p.residual[(int64_t)tok * p.d_model + row] += y;
+}
+
+// residual += sum of the token's pairs by weight, in order of falling weight, then the shared expert.
+__global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    int tok = blockIdx.x, top_k = p.route.top_k, n_pair = p.n_tok * top_k;
+    for (int i = threadIdx.x; i < p.d_model; i += blockDim.x) {
+        float y = 0;
+        for (int k = 0; k < top_k; k++) {
+            float v = p.pair_out[(int64_t)p.route.pair_at[tok * top_k + k] * p.d_model + i];
+            y += p.route.top_weight[tok * top_k + k] * v;
+        }
+        if (p.route.has_shared) y += p.route.shared_weight[tok] * p.pair_out[(int64_t)(n_pair + tok) * p.d_model + i];
+        p.residual[(int64_t)tok * p.d_model + i] += y;
+    }
+}
+
+__device__ static void add_tiles(const nb_cuda_route &r, int expert, int first, int count, int32_t *at)
+{
+    for (int i = 0; i < count; i += r.tile_columns) {
+        nb_cuda_tile t = {expert, first + i, min(r.tile_columns, count - i)};
+        r.tile[(*at)++] = t;
+    }
+}
+
+// Pairs sorted by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a column
+// of an mma does not depend on its neighbours. By one block.
+__device__ static void group_pairs(const nb_cuda_route &r)
+{
+    __shared__ int count[NB_EXPERT_MAX], first[NB_EXPERT_MAX], tile_first[NB_EXPERT_MAX];
+    int n_pair = r.n_tok * r.top_k;
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) count[e] = 0;
+    __syncthreads();
+    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&count[__ldcg(r.top_index + p)], 1);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int n = 0, n_tile = r.has_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
+        for (int e = 0; e < r.n_expert; e++) {
+            first[e] = n, tile_first[e] = n_tile;
+            n += count[e], n_tile += (count[e] + r.tile_columns - 1) / r.tile_columns;
+        }
+        *r.n_tile = n_tile;
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) add_tiles(r, e, first[e], count[e], &tile_first[e]);
+    if (threadIdx.x == 0 && r.has_shared) {
+        int32_t at = 0;
+        add_tiles(r, r.n_expert, 0, r.n_tok, &at);
+    }
+    __syncthreads();
+    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) {
+        int at = atomicAdd(&first[__ldcg(r.top_index + p)], 1);
+        r.pair_at[p] = at, r.pair_token[at] = p / r.top_k;
+    }
+}
+
+__global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_constant__ nb_cuda_route r)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    int tok = blockIdx.x * ROUTE_WARPS + (threadIdx.x >> 5);
+    if (tok < r.n_tok) nb_route_token(r, tok);
+    if (nb_last_block(r.counter, gridDim.x)) group_pairs(r);
+}
+
+int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *r, nb_error *err)
+{
+    return nb_cuda_start(at, route_kernel, nb_ceil_div(r->n_tok, ROUTE_WARPS), ROUTE_WARPS * 32, 0, err, *r);
+}
+
+static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
+{
+    int n_group = p->n_tok * p->route.top_k, tiles = p->experts.gate_up.n_row_tile;
+    if (n_group > p->route.n_expert) n_group = p->route.n_expert;
+    if (p->route.has_shared && p->shared_gate_up.n_row_tile > tiles) tiles = p->shared_gate_up.n_row_tile;
+    dim3 grid(tiles, n_group + p->route.has_shared);
+    NB_TRY(nb_cuda_start(at, gate_up_kernel, grid, GATE_WARPS * 32, 0, err, *p));
+    return nb_cuda_start(at, down_kernel, p->experts.down.n_row_tile, DOWN_WARPS * 32, 0, err, *p);
+}
+
+static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
+{
+    int n_pair = p->n_tok * p->route.top_k, columns = p->route.tile_columns;
+    int max_tile = (n_pair < p->route.n_expert ? n_pair : p->route.n_expert) + n_pair / columns;
+    if (p->route.has_shared) max_tile += nb_ceil_div(p->n_tok, columns);
+    nb_tiles_args t = {};
+    t.n_tile = p->route.n_tile, t.tile = p->route.tile, t.n_expert = p->route.n_expert, t.n_pair = n_pair;
+    t.matrix = p->experts.gate_up, t.shared = p->shared_gate_up;
+    t.data_stride = p->experts.gate_up_data, t.scale_stride = p->experts.gate_up_scale;
+    t.multiplier_low = p->experts.gate_multiplier, t.multiplier_high = p->experts.up_multiplier;
+    t.input = t.matrix.kind == NB_KIND_FP8_A8 ? p->input_f8 : p->input, t.input_stride = p->input_stride;
+    t.pair_token = p->route.pair_token;
+    t.output.kind = NB_OUT_BF16, t.output.out = p->inter, t.output.stride = p->inter_stride;
+    t.inter_f16 = p->experts.down.kind == NB_KIND_FP8_A8;
+    t.inter_inverse = t.inter_f16 ? 1.0f / p->experts.down.input_scale : 1.0f;
+    NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
+    t.matrix = p->experts.down, t.shared = p->shared_down;
+    t.data_stride = p->experts.down_data, t.scale_stride = p->experts.down_scale;
+    t.multiplier_low = t.multiplier_high = p->experts.down_multiplier;
+    t.input = p->inter, t.input_stride = p->inter_stride, t.pair_token = NULL;
+    t.output.kind = NB_OUT_F32, t.output.out = p->pair_out, t.output.stride = p->d_model;
+    NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
+    return nb_cuda_start(at, combine_kernel, p->n_tok, COMBINE_THREADS, 0, err, *p);
+}
+
+int nb_cuda_moe_run(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
+{
+    return p->n_tok <= NB_CUDA_SMALL_MAX ? moe_small(at, p, err) : moe_large(at, p, err);
+}

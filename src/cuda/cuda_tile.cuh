@@ -1,0 +1,226 @@
+// Device code of one weight tile (16 rows x 64 columns, layout in cuda_common.h): load, decode in registers, multiply with
+// mma.sync. Every matrix kernel is built from these. Runs on sm_80 and later; sm_89 and later convert e4m3 by hardware.
+#ifndef NB_CUDA_TILE_CUH
+#define NB_CUDA_TILE_CUH
+
+#include "cuda/cuda_common.h"
+
+// Programmatic dependent launch: let the next kernel start early; wait until the previous one is complete and visible.
+__device__ __forceinline__ void nb_grid_release(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+__device__ __forceinline__ void nb_grid_wait(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Weights are read once per step: keep them out of L1 and let L2 fetch ahead.
+__device__ __forceinline__ uint4 nb_load_weight(const uint4 *p)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3},[%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+}
+
+// c[16][8] += a[16][16] b[16][8]; c[0..1]: row lane / 4, columns 2 * (lane % 4) and + 1; c[2..3]: row lane / 4 + 8.
+template <bool F16>
+__device__ __forceinline__ void nb_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    if (F16)
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    else
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ uint32_t nb_mul_bf16x2(uint32_t a, uint32_t b)
+{
+    __nv_bfloat162 x = *(__nv_bfloat162 *)&a, y = *(__nv_bfloat162 *)&b, z = __hmul2(x, y);
+    return *(uint32_t *)&z;
+}
+
+__device__ __forceinline__ uint32_t nb_pack_bf16x2(float low, float high)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+    return *(uint32_t *)&v;
+}
+
+// Two e4m3 codes to two f16 or two bf16, exactly. bf16: the bits land at the exponent's bottom, which is 2^-120 too small.
+__device__ __forceinline__ uint32_t nb_f16x2_from_e4m3x2(uint32_t pair)
+{
+#if __CUDA_ARCH__ >= 890
+    uint32_t v;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(v) : "h"((uint16_t)pair));
+    return v;
+#else
+    uint32_t t = __byte_perm(pair, 0, 0x1404), v = (t & 0x80008000u) | ((t >> 1) & 0x3f803f80u);
+    __half2 x = *(__half2 *)&v, y = __hmul2(x, __float2half2_rn(256.0f));
+    return *(uint32_t *)&y;
+#endif
+}
+
+__device__ __forceinline__ uint32_t nb_bf16x2_from_e4m3x2(uint32_t pair)
+{
+    uint32_t t = __byte_perm(pair, 0, 0x1404), v = (t & 0x80008000u) | ((t >> 4) & 0x07f007f0u);
+    return nb_mul_bf16x2(v, 0x7b807b80u); // 2^120
+}
+
+// NVFP4 words are stored so that decoding is cheap (nb_repack_nvfp4_word): of each 16-bit half, pair 0 has its sign at bit
+// 15 and its magnitude at 8..6, where bf16 has the last exponent bits and the first of the mantissa: value * 2^-126.
+// Pair 1 is 3 bits lower, pair 2 is 6 bits lower; pair 3 has the sign at 14 and its magnitude at 13, 11, 10.
+__device__ __forceinline__ void nb_decode_nvfp4(uint32_t w, uint32_t a[4])
+{
+    const uint32_t sign_magnitude = 0x81c081c0u;
+    a[0] = w & sign_magnitude;
+    a[1] = (w << 3) & sign_magnitude;
+    a[2] = (w << 6) & sign_magnitude;
+    a[3] = ((w << 1) & 0x80008000u) | ((w >> 5) & 0x01000100u) | ((w >> 4) & 0x00c000c0u);
+}
+
+// A block scale as 5 exponent bits and 3 of mantissa (nb_repack_scale) to a pair of bf16: scale * 2^119, so that the
+// product with a decoded element is value * 2^-7.
+__device__ __forceinline__ uint32_t nb_decode_scale(uint32_t codes, int i)
+{
+    return __byte_perm(codes, 0, 0x4040 + 0x0101 * i) * 16u + 0x76007600u;
+}
+
+#define NB_NVFP4_UNIT_SCALE 128.0f // what the 2^-7 above leaves for the matrix's own multiplier
+
+// What a warp loads at a time: one tile, or two for NVFP4, whose scales come by pairs of tiles.
+template <int KIND> struct nb_unit {
+    static constexpr int n_chunk = KIND == NB_KIND_BF16 ? 4 : KIND == NB_KIND_NVFP4 ? 1 : 2; // uint4 of a tile and lane
+    static constexpr int n_tile = KIND == NB_KIND_NVFP4 ? 2 : 1;
+    static constexpr bool f16 = KIND == NB_KIND_FP8_A8;
+    uint4 chunk[n_chunk * n_tile];
+    uint32_t scale;
+};
+
+// data, scale: of the row tile. Beyond the last unit the registers are zero, which adds nothing.
+template <int KIND>
+__device__ __forceinline__ void nb_unit_load(nb_unit<KIND> *u, const uint4 *data, const uint32_t *scale, int i_unit, int n_unit)
+{
+    int lane = threadIdx.x & 31;
+    constexpr int n = nb_unit<KIND>::n_chunk * nb_unit<KIND>::n_tile;
+#pragma unroll
+    for (int c = 0; c < n; c++)
+        u->chunk[c] = i_unit < n_unit ? nb_load_weight(data + (int64_t)(i_unit * n + c) * 32 + lane) : make_uint4(0, 0, 0, 0);
+    u->scale = 0;
+    if (KIND == NB_KIND_NVFP4 && i_unit < n_unit) u->scale = __ldg(scale + (int64_t)i_unit * 32 + lane);
+}
+
+// The four A fragments of tile `i` of the unit.
+template <int KIND> __device__ __forceinline__ void nb_unit_decode(const nb_unit<KIND> &u, int i, uint32_t a[4][4])
+{
+    constexpr int n = nb_unit<KIND>::n_chunk;
+    const uint32_t *low = (const uint32_t *)&u.chunk[i * n], *high = (const uint32_t *)&u.chunk[i * n + n / 2];
+#pragma unroll
+    for (int s = 0; s < 4; s++) {
+        if (KIND == NB_KIND_BF16) {
+            a[s][0] = low[2 * s], a[s][1] = high[2 * s], a[s][2] = low[2 * s + 1], a[s][3] = high[2 * s + 1];
+        } else if (KIND == NB_KIND_FP8_A8) {
+            a[s][0] = nb_f16x2_from_e4m3x2(low[s] & 0xffffu), a[s][2] = nb_f16x2_from_e4m3x2(low[s] >> 16);
+            a[s][1] = nb_f16x2_from_e4m3x2(high[s] & 0xffffu), a[s][3] = nb_f16x2_from_e4m3x2(high[s] >> 16);
+        } else if (KIND == NB_KIND_FP8_A16) {
+            a[s][0] = nb_bf16x2_from_e4m3x2(low[s] & 0xffffu), a[s][2] = nb_bf16x2_from_e4m3x2(low[s] >> 16);
+            a[s][1] = nb_bf16x2_from_e4m3x2(high[s] & 0xffffu), a[s][3] = nb_bf16x2_from_e4m3x2(high[s] >> 16);
+        } else {
+            uint32_t row_low = nb_decode_scale(u.scale, 2 * i), row_high = nb_decode_scale(u.scale, 2 * i + 1);
+            nb_decode_nvfp4(low[s], a[s]);
+            a[s][0] = nb_mul_bf16x2(a[s][0], row_low), a[s][2] = nb_mul_bf16x2(a[s][2], row_low);
+            a[s][1] = nb_mul_bf16x2(a[s][1], row_high), a[s][3] = nb_mul_bf16x2(a[s][3], row_high);
+        }
+    }
+}
+
+// FP8 with scales per block of inputs: the multipliers of rows lane / 4 and lane / 4 + 8 of a row tile for one k tile.
+__device__ __forceinline__ float2 nb_block_scale(const nb_cuda_matrix &m, int row_tile, int k_tile)
+{
+    int k = min(k_tile * NB_CUDA_K_TILE / m.block_in, m.n_in_block - 1);
+    int rows = m.paired ? 8 : 16;
+    int low = row_tile * rows / m.block_out * m.n_in_block + k;
+    int high = (m.paired ? row_tile * rows : row_tile * rows + 8) / m.block_out * m.n_in_block + k;
+    return make_float2(__ldg(m.block_scale[0] + low), __ldg(m.block_scale[1] + high));
+}
+
+// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] 16-bit values at the tile's first column, in shared or
+// global memory; rows >= n_x are taken as zero.
+template <int KIND, int NT>
+__device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4][4], const uint16_t *x, int stride, int n_x)
+{
+    int lane = threadIdx.x & 31, row = lane >> 2;
+#pragma unroll
+    for (int nt = 0; nt < NT; nt++) {
+        if (NT > 1 && nt * 8 >= n_x) break;
+        uint4 b[2] = {};
+        if (nt * 8 + row < n_x) {
+            const uint4 *p = (const uint4 *)(x + (int64_t)(nt * 8 + row) * stride + (lane & 3) * 16);
+            b[0] = p[0], b[1] = p[1];
+        }
+        const uint32_t *w = (const uint32_t *)b;
+#pragma unroll
+        for (int s = 0; s < 4; s++) nb_mma<nb_unit<KIND>::f16>(acc[nt], a[s], w[2 * s], w[2 * s + 1]);
+    }
+}
+
+// One unit: decode, multiply, with the block scales where the matrix has them. x: at column 0.
+template <int KIND, int NT>
+__device__ __forceinline__ void nb_unit_mma(float acc[NT][4], const nb_unit<KIND> &u, const nb_cuda_matrix &m, int row_tile,
+                                            int i_unit, const uint16_t *x, int x_first_tile, int stride, int n_x)
+{
+#pragma unroll
+    for (int i = 0; i < nb_unit<KIND>::n_tile; i++) {
+        uint32_t a[4][4];
+        int k_tile = i_unit * nb_unit<KIND>::n_tile + i;
+        const uint16_t *at = x + (k_tile - x_first_tile) * NB_CUDA_K_TILE;
+        nb_unit_decode<KIND>(u, i, a);
+        if ((KIND == NB_KIND_FP8_A8 || KIND == NB_KIND_FP8_A16) && m.block_scale[0]) {
+            float part[NT][4] = {};
+            nb_tile_mma<KIND, NT>(part, a, at, stride, n_x);
+            float2 s = nb_block_scale(m, row_tile, k_tile);
+#pragma unroll
+            for (int nt = 0; nt < NT; nt++) {
+                acc[nt][0] += part[nt][0] * s.x, acc[nt][1] += part[nt][1] * s.x;
+                acc[nt][2] += part[nt][2] * s.y, acc[nt][3] += part[nt][3] * s.y;
+            }
+        } else {
+            nb_tile_mma<KIND, NT>(acc, a, at, stride, n_x);
+        }
+    }
+}
+
+// A value as an input of a matrix: bf16, and for W8A8 rounded on to e4m3(x / input_scale), kept as f16.
+template <bool F16> __device__ __forceinline__ uint16_t nb_input_from_f32(float x, float inverse_scale)
+{
+    float rounded = nb_bf16_to_f32(nb_bf16_from_f32(x));
+    if (!F16) return nb_bf16_from_f32(rounded);
+    __half h = __float2half_rn(nb_e4m3_to_f32(nb_e4m3_from_f32(rounded * inverse_scale)));
+    return __half_as_ushort(h);
+}
+
+__device__ __forceinline__ float nb_warp_sum(float v)
+{
+    for (int o = 16; o; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+
+__device__ __forceinline__ float nb_warp_max(float v)
+{
+    for (int o = 16; o; o >>= 1) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+__device__ __forceinline__ float nb_sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
+__device__ __forceinline__ float nb_silu(float x) { return x / (1.0f + __expf(-x)); }
+
+#endif

@@ -1,0 +1,192 @@
+// The kernel of cuda_tiles.cuh and its launches.
+#include "cuda/cuda_tiles.cuh"
+
+template <int KIND> static constexpr int units_of = KIND == NB_KIND_BF16 ? 1 : 2; // units of a warp per stage
+enum { STAGES = 2, WARPS_MAX = 8 };
+
+template <int KIND> static constexpr int stage_tiles(void) { return units_of<KIND> * nb_unit<KIND>::n_tile; }
+
+__device__ __forceinline__ void copy_async(void *to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
+}
+
+__device__ static void store_dense(const nb_tiles_args &t, const nb_cuda_matrix &m, float multiplier, int tok, int row, float y)
+{
+    y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
+    int64_t at = (int64_t)tok * t.output.stride + t.output.first + row;
+    if (t.output.kind == NB_OUT_F32) ((float *)t.output.out)[at] = y;
+    if (t.output.kind == NB_OUT_BF16) ((uint16_t *)t.output.out)[at] = nb_bf16_from_f32(y);
+    if (t.output.kind == NB_OUT_ADD) ((float *)t.output.out)[at] += y;
+}
+
+__device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out, int ff,
+                                   float gate, float up)
+{
+    int half = m.n_out / 2;
+    gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
+    up *= high * (m.row_scale ? __ldg(m.row_scale + half + ff) : 1.0f);
+    float y = nb_silu(gate) * up;
+    ((uint16_t *)t.output.out)[(int64_t)row_out * t.output.stride + ff] =
+        t.inter_f16 ? nb_input_from_f32<true>(y, t.inter_inverse) : nb_bf16_from_f32(y);
+}
+
+template <int KIND, int NT, bool PAIRED>
+__global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_constant__ nb_tiles_args t)
+{
+    constexpr int U = units_of<KIND>, n_tile = nb_unit<KIND>::n_tile, TS = stage_tiles<KIND>();
+    constexpr int unit_words = nb_unit<KIND>::n_chunk * n_tile * 32;
+    extern __shared__ __align__(16) uint16_t x[];
+    nb_grid_release();
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, r = warp % t.n_row_warp, s = warp / t.n_row_warp;
+    int expert = -1, first = blockIdx.y * NT * 8, count = min(NT * 8, t.n_row - first);
+    if (t.n_tile) {
+        nb_grid_wait();
+        if ((int)blockIdx.y >= *t.n_tile) return;
+        nb_cuda_tile tile = t.tile[blockIdx.y];
+        expert = tile.expert, first = tile.first, count = tile.count;
+    }
+    bool shared = expert == t.n_expert && t.n_tile;
+    const nb_cuda_matrix &m = shared ? t.shared : t.matrix;
+    float low = m.scale_low, high = m.scale_high;
+    const uint4 *data = m.data;
+    const uint32_t *scales = m.scale;
+    if (expert >= 0 && !shared) {
+        data += expert * t.data_stride, scales += expert * t.scale_stride;
+        if (t.multiplier_low) low = t.multiplier_low[expert], high = t.multiplier_high[expert];
+    }
+    nb_cuda_matrix mine = m; // FP8 block and row scales are laid out expert by expert
+    if (expert >= 0 && !shared) {
+        int rows = m.paired ? m.n_out / 2 : m.n_out;
+        if (m.row_scale) mine.row_scale = m.row_scale + (int64_t)expert * m.n_out;
+        if (m.block_scale[0]) {
+            int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
+            mine.block_scale[0] = m.block_scale[0] + expert * n, mine.block_scale[1] = m.block_scale[1] + expert * n;
+        }
+    }
+    int row_tile = blockIdx.x * t.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
+    if ((int)blockIdx.x * t.n_row_warp >= m.n_row_tile) return;
+    bool active = row_tile < m.n_row_tile;
+    int n_stage = (m.n_k_tile + t.n_split * TS - 1) / (t.n_split * TS), columns = t.n_split * TS * NB_CUDA_K_TILE;
+    int x_stride = columns + 8, k_end = m.n_k_tile * NB_CUDA_K_TILE;
+    data += (int64_t)row_tile * n_unit * unit_words, scales += (int64_t)row_tile * n_unit * 32;
+    nb_unit<KIND> now[U], next[U];
+    float acc[NT][4] = {};
+    auto load = [&](nb_unit<KIND> *u, int stage) {
+#pragma unroll
+        for (int i = 0; i < U; i++) nb_unit_load<KIND>(&u[i], data, scales, (stage * t.n_split + s) * U + i, active ? n_unit : 0);
+    };
+    auto copy = [&](int stage) {
+        uint16_t *to = x + (stage & 1) * NT * 8 * x_stride;
+        int piece = columns / 8, k_first = stage * columns;
+        for (int i = threadIdx.x; i < count * piece; i += blockDim.x) {
+            int n = i / piece, k = (i % piece) * 8;
+            if (k_first + k >= k_end) continue;
+            int row = t.pair_token && !shared ? __ldg(t.pair_token + first + n) : first + n;
+            if (t.n_tile && !t.pair_token && shared) row += t.n_pair;
+            copy_async(to + n * x_stride + k, t.input + (int64_t)row * t.input_stride + k_first + k);
+        }
+        asm volatile("cp.async.commit_group;");
+    };
+    load(now, 0);
+    if (!t.n_tile) nb_grid_wait();
+    copy(0);
+    for (int stage = 0; stage < n_stage; stage++) {
+        if (stage + 1 < n_stage) copy(stage + 1), load(next, stage + 1);
+        else asm volatile("cp.async.commit_group;");
+        asm volatile("cp.async.wait_group 1;");
+        __syncthreads();
+        const uint16_t *from = x + (stage & 1) * NT * 8 * x_stride;
+#pragma unroll
+        for (int i = 0; i < U; i++) {
+            int u = (stage * t.n_split + s) * U + i;
+            if (active && u < n_unit)
+                nb_unit_mma<KIND, NT>(acc, now[i], mine, row_tile, u, from, stage * t.n_split * TS, x_stride, count);
+        }
+#pragma unroll
+        for (int i = 0; i < U; i++) now[i] = next[i];
+        __syncthreads();
+    }
+    if (t.n_split > 1) { // the other warps of the row tile hand their sums to the first
+        float *red = (float *)x;
+#pragma unroll
+        for (int nt = 0; nt < NT; nt++) *(float4 *)&red[(warp * NT + nt) * 128 + lane * 4] = *(float4 *)acc[nt];
+        __syncthreads();
+        if (s > 0) return;
+        for (int o = 1; o < t.n_split; o++)
+#pragma unroll
+            for (int nt = 0; nt < NT; nt++)
+#pragma unroll
+                for (int c = 0; c < 4; c++) acc[nt][c] += red[((o * t.n_row_warp + r) * NT + nt) * 128 + lane * 4 + c];
+    }
+    if (!active) return;
+    int out_first = first + (shared ? t.n_pair : 0);
+#pragma unroll
+    for (int nt = 0; nt < NT; nt++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            int n = nt * 8 + 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
+            if (n >= count) continue;
+            if (!PAIRED) {
+                if (row < m.n_out) store_dense(t, mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
+            } else if (c < 2) {
+                int ff = row_tile * 8 + (lane >> 2);
+                if (ff < m.n_out / 2) store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
+            }
+        }
+}
+
+template <int KIND, int NT, bool PAIRED>
+static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+{
+    int columns = t->n_split * stage_tiles<KIND>() * NB_CUDA_K_TILE + 8, warps = t->n_row_warp * t->n_split;
+    size_t smem = (size_t)STAGES * NT * 8 * columns * 2, red = (size_t)warps * NT * 128 * 4;
+    dim3 grid(nb_ceil_div(n_row_tile, t->n_row_warp), n_column_tile);
+    return nb_cuda_start(at, tiles_kernel<KIND, NT, PAIRED>, grid, warps * 32, smem > red ? smem : red, err, *t);
+}
+
+template <int NT, bool PAIRED>
+static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+{
+    switch (t->matrix.kind) {
+    case NB_KIND_BF16: return start<NB_KIND_BF16, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
+    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
+    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
+    default: return start<NB_KIND_NVFP4, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
+    }
+}
+
+template <int NT>
+static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+{
+    if (t->matrix.paired) return start_kind<NT, true>(at, t, n_row_tile, n_column_tile, err);
+    return start_kind<NT, false>(at, t, n_row_tile, n_column_tile, err);
+}
+
+// Row tiles of a block so that the grid fills the card once; the remaining warps split the columns.
+static void shape_block(const nb_cuda_launch *at, nb_tiles_args *t, int n_column_tile)
+{
+    int n = nb_ceil_div((int64_t)t->matrix.n_row_tile * n_column_tile, 2 * at->n_sm);
+    t->n_row_warp = n < 1 ? 1 : n > WARPS_MAX ? WARPS_MAX : n;
+    t->n_split = WARPS_MAX / t->n_row_warp;
+}
+
+int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
+{
+    int nt = t->n_row <= 16 ? 2 : t->n_row <= 32 ? 4 : 8, tiles = nb_ceil_div(t->n_row, nt * 8);
+    shape_block(at, t, tiles);
+    if (nt == 2) return start_paired<2>(at, t, t->matrix.n_row_tile, tiles, err);
+    if (nt == 4) return start_paired<4>(at, t, t->matrix.n_row_tile, tiles, err);
+    return start_paired<8>(at, t, t->matrix.n_row_tile, tiles, err);
+}
+
+int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
+{
+    t->n_row_warp = t->matrix.n_row_tile < WARPS_MAX ? t->matrix.n_row_tile : WARPS_MAX;
+    t->n_split = WARPS_MAX / t->n_row_warp;
+    int n_row_tile = t->shared.n_row_tile > t->matrix.n_row_tile ? t->shared.n_row_tile : t->matrix.n_row_tile;
+    if (columns == 8) return start_paired<1>(at, t, n_row_tile, max_tile, err);
+    if (columns == 16) return start_paired<2>(at, t, n_row_tile, max_tile, err);
+    if (columns == 32) return start_paired<4>(at, t, n_row_tile, max_tile, err);
+    return start_paired<8>(at, t, n_row_tile, max_tile, err);
+}
