@@ -1,0 +1,113 @@
+// base/json: what is accepted, what is refused, and that messages name the field.
+#include "support/check.h"
+
+#include <string.h>
+
+static json_t *parsed(const char *text)
+{
+    json_t *value = NULL;
+    nb_error err = {0};
+    nb_test_ok(nb_json_parse(nb_str_from(text), "text", &value, &err), &err);
+    return value;
+}
+
+static void refused(nb_str text, const char *part)
+{
+    json_t *value = NULL;
+    nb_error err = {0};
+    nb_test_fails(nb_json_parse(text, "text", &value, &err), &err, part);
+    assert_null(value);
+}
+
+static void bad_text_is_refused_with_its_place(void **state)
+{
+    (void)state;
+    refused(NB_STR(""), "text: is not valid JSON");
+    refused((nb_str){0}, "text: is not valid JSON");
+    refused(NB_STR("{\"a\":1,\n\"a\":2}"), "line 2");
+    refused(NB_STR("[1]x"), "not valid JSON");
+    refused(NB_STR("NaN"), "not valid JSON");
+    refused(NB_STR("[9223372036854775808]"), "integer");
+    refused(NB_STR("[1e999]"), "overflow");
+    refused(NB_STR("\"\xff\""), "unable to decode byte 0xff");
+    refused(NB_STR("\"\\"), "not valid JSON");
+}
+
+static void nesting_is_limited_before_parsing(void **state)
+{
+    (void)state;
+    nb_buf deep = {0};
+    for (int i = 0; i < 1000000; i++) nb_buf_add_char(&deep, '[');
+    refused(nb_buf_str(&deep), "nested deeper than 128");
+    nb_buf_clear(&deep);
+    for (int i = 0; i < NB_JSON_DEPTH_MAX; i++) nb_buf_add_char(&deep, '[');
+    for (int i = 0; i < NB_JSON_DEPTH_MAX; i++) nb_buf_add_char(&deep, ']');
+    json_decref(parsed(deep.ptr));
+    nb_buf_clear(&deep);
+    nb_buf_add_c(&deep, "\"\\\"");
+    for (int i = 0; i < 1000; i++) nb_buf_add_char(&deep, '{'); // inside a string: no nesting
+    nb_buf_add_c(&deep, "\"");
+    json_decref(parsed(deep.ptr));
+    nb_buf_drop(&deep);
+}
+
+static void fields_are_typed(void **state)
+{
+    (void)state;
+    json_t *object = parsed("{\"i\":7,\"x\":1.5,\"b\":true,\"s\":\"a\\u0000b\",\"n\":null}");
+    nb_error err = {0};
+    int64_t i = 0, kept = 3;
+    double x = 0, from_int = 0;
+    bool b = false;
+    nb_str s;
+    nb_test_ok(nb_json_int(object, "", "i", NB_JSON_REQUIRED, &i, &err), &err);
+    nb_test_ok(nb_json_int(object, "", "n", NB_JSON_OPTIONAL, &kept, &err), &err);
+    nb_test_ok(nb_json_int(object, "", "absent", NB_JSON_OPTIONAL, &kept, &err), &err);
+    nb_test_ok(nb_json_double(object, "", "x", NB_JSON_REQUIRED, &x, &err), &err);
+    nb_test_ok(nb_json_double(object, "", "i", NB_JSON_REQUIRED, &from_int, &err), &err);
+    nb_test_ok(nb_json_bool(object, "", "b", NB_JSON_REQUIRED, &b, &err), &err);
+    nb_test_ok(nb_json_str(object, "", "s", NB_JSON_REQUIRED, &s, &err), &err);
+    assert_int_equal(i, 7);
+    assert_int_equal(kept, 3);
+    assert_true(x == 1.5 && from_int == 7 && b);
+    assert_true(nb_str_equal(s, NB_STR("a\0b")));
+    json_decref(object);
+}
+
+static void messages_name_the_field(void **state)
+{
+    (void)state;
+    json_t *object = parsed("{\"x\":1.5,\"n\":null}");
+    nb_error err = {0};
+    int64_t i;
+    nb_test_fails(nb_json_int(object, "text_config", "x", NB_JSON_REQUIRED, &i, &err), &err,
+                  "text_config.x must be an integer, not a number with a fraction");
+    nb_test_fails(nb_json_int(object, "", "n", NB_JSON_REQUIRED, &i, &err), &err, "n is missing");
+    nb_test_fails(nb_json_int(NULL, "text_config", "x", NB_JSON_OPTIONAL, &i, &err), &err,
+                  "text_config must be an object");
+    json_decref(object);
+}
+
+static void writing_keeps_order_and_letters(void **state)
+{
+    (void)state;
+    const char *text = "{\"z\":[1,\"\xc3\xa4/\"],\"a\":{},\"s\":\"\\u0000\"}";
+    json_t *object = parsed(text);
+    nb_buf out = {0};
+    nb_json_write(object, &out);
+    assert_string_equal(out.ptr, text);
+    nb_buf_drop(&out);
+    json_decref(object);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_text_is_refused_with_its_place),
+        cmocka_unit_test(nesting_is_limited_before_parsing),
+        cmocka_unit_test(fields_are_typed),
+        cmocka_unit_test(messages_name_the_field),
+        cmocka_unit_test(writing_keeps_order_and_letters),
+    };
+    return nb_test_run("base/json", tests);
+}
