@@ -1,7 +1,11 @@
 // JSON by jansson. Everything that reads JSON from outside comes through nb_json_parse.
 #include "base/json.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define INTEGER_MARK_JSON "\\u0000integer:" // NB_JSON_INTEGER_MARK inside a JSON string
 
 // Deepest nesting of brackets outside strings. Wrong JSON may give any number; the parser then says what is wrong.
 static int64_t depth_of(nb_str text)
@@ -24,6 +28,57 @@ static int64_t depth_of(nb_str text)
     return deepest;
 }
 
+static bool is_number_char(char c)
+{
+    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+}
+
+static bool is_big_integer(nb_str number)
+{
+    errno = 0;
+    char *end;
+    strtoll(number.ptr, &end, 10); // stops at the first character that is no digit: the text goes on behind the number
+    return errno == ERANGE && end == number.ptr + number.len;
+}
+
+// Copies `text` with integers beyond 64 bits as marked strings; false, and nothing in `out`, when there are none.
+static bool mark_big_integers(nb_str text, nb_buf *out)
+{
+    enum { DIGITS_MIN = 19 }; // of an integer that does not fit
+    bool in_string = false;
+    size_t copied = 0;
+    for (size_t i = 0, end; i < text.len; i = end) {
+        char c = text.ptr[i];
+        end = i + 1;
+        if (c == '"') in_string = !in_string;
+        if (in_string && c == '\\') end++;
+        if (in_string || !is_number_char(c)) continue;
+        while (end < text.len && is_number_char(text.ptr[end])) end++;
+        nb_str number = nb_str_slice(text, i, end);
+        if (number.len < DIGITS_MIN || end == text.len || !is_big_integer(number)) continue;
+        nb_buf_add_str(out, nb_str_slice(text, copied, i));
+        nb_buf_printf(out, "\"" INTEGER_MARK_JSON "%.*s\"", (int)number.len, number.ptr);
+        copied = end;
+    }
+    if (out->len) nb_buf_add_str(out, nb_str_slice(text, copied, text.len));
+    return out->len > 0;
+}
+
+nb_str nb_json_big_integer(const json_t *value)
+{
+    nb_str s = {json_string_value(value), json_string_length(value)}, mark = NB_STR(NB_JSON_INTEGER_MARK);
+    return s.ptr && nb_str_starts(s, mark) ? nb_str_slice(s, mark.len, s.len) : (nb_str){0};
+}
+
+static json_t *load(nb_str text, json_error_t *wrong)
+{
+    nb_buf marked = {0};
+    if (mark_big_integers(text, &marked)) text = nb_buf_str(&marked);
+    json_t *value = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, wrong);
+    nb_buf_drop(&marked);
+    return value;
+}
+
 int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err)
 {
     *out = NULL;
@@ -32,7 +87,7 @@ int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err)
                             NB_JSON_DEPTH_MAX);
     }
     json_error_t wrong;
-    *out = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &wrong);
+    *out = load(text, &wrong);
     if (*out) return NB_OK;
     return nb_error_set(err, NB_ERR_INPUT, "%s: is not valid JSON: line %d column %d: %s", what, wrong.line,
                         wrong.column, wrong.text);
@@ -126,7 +181,28 @@ static int append(const char *bytes, size_t n, void *user)
     return 0;
 }
 
+// Takes the quotes and marks from integers that mark_big_integers made strings of, from offset `from` on.
+static void unmark_big_integers(nb_buf *out, size_t from)
+{
+    nb_str mark = NB_STR("\"" INTEGER_MARK_JSON), text = nb_buf_str(out);
+    int64_t at = nb_str_find(text, mark, from);
+    size_t n = at < 0 ? out->len : (size_t)at;
+    for (size_t copied = n; copied < text.len;) {
+        at = nb_str_find(text, mark, copied);
+        size_t end = at < 0 ? text.len : (size_t)at;
+        memmove(out->ptr + n, out->ptr + copied, end - copied);
+        n += end - copied;
+        for (copied = at < 0 ? end : end + mark.len; at >= 0 && out->ptr[copied] != '"';)
+            out->ptr[n++] = out->ptr[copied++];
+        copied += at >= 0; // the closing quote
+    }
+    out->len = n;
+    if (out->ptr) out->ptr[n] = 0;
+}
+
 void nb_json_write(const json_t *value, nb_buf *out)
 {
+    size_t from = out->len;
     json_dump_callback(value, append, out, JSON_COMPACT | JSON_ENCODE_ANY);
+    unmark_big_integers(out, from);
 }

@@ -2,7 +2,10 @@
 #ifndef NB_DTYPE_H
 #define NB_DTYPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "base/str.h"
 
 typedef enum nb_dtype {
     NB_DTYPE_BF16,
@@ -20,5 +23,6 @@ typedef enum nb_dtype {
 
 const char *nb_dtype_name(nb_dtype dtype); // as safetensors spells it
 size_t nb_dtype_bytes(nb_dtype dtype);
+bool nb_dtype_parse(nb_str name, nb_dtype *out); // false: not one of these
 
 #endif

@@ -10,7 +10,10 @@
 #include "base/error.h"
 #include "checkpoint/dtype.h"
 
-enum { NB_TENSOR_DIM_MAX = 5 };                // patch_embed.proj.weight has five
+enum {
+    NB_TENSOR_DIM_MAX = 5,     // patch_embed.proj.weight has five
+    NB_TENSOR_NAME_MAX = 1024, // bytes
+};
 #define NB_SAFETENSORS_HEADER_MAX (100u << 20) // the format's own limit: 100 MB
 
 typedef struct nb_tensor {
@@ -29,8 +32,9 @@ typedef struct nb_safetensors {
 } nb_safetensors;
 
 // Parses the file at `file` of n_byte bytes. `shard` goes into every tensor; names are copied into `arena`.
-// Refuses: header beyond the file or the limit, not JSON, unknown dtype, dimensions that do not multiply to the bytes,
-// offsets out of range, overlapping or leaving gaps, duplicate names. The message names the tensor.
+// Linear in the size of the header; reads nothing of the tensors' own bytes. Refuses: header beyond the file or the
+// limit, not JSON, unknown dtype, dimensions that do not multiply to the bytes, offsets out of range, overlapping or
+// leaving gaps, duplicate names. The message names the tensor.
 int nb_safetensors_parse(const uint8_t *file, size_t n_byte, int shard, nb_arena *arena, nb_safetensors *out,
                          nb_error *err);
 

@@ -35,7 +35,7 @@ void nb_model_close(nb_model *model);
 typedef struct nb_bound {
     const char *name;
     nb_role role;
-    int layer;              // -1 outside the layers
+    int layer;              // -1 outside the layers; num_hidden_layers: the MTP layer
     int expert;             // -1 outside the routed experts
     const nb_linear *linear;
     const nb_tensor *tensor; // the checkpoint's tensor that holds it (shared by all slices of a stacked one), or NULL
@@ -45,7 +45,8 @@ typedef struct nb_bound {
 typedef int (*nb_bind_visit)(void *user, const nb_bound *bound, nb_error *err);
 int nb_model_walk(const nb_model *model, nb_bind_visit visit, void *user, nb_error *err);
 
-// Everything that does not fit, for `inspect`: calls `report` with kind "missing", "unexpected" or "ignored".
+// Everything that does not fit, for `inspect`: calls `report` with kind "missing", "unexpected", "ignored" or "wrong"
+// (dtype, shape or values).
 typedef void (*nb_bind_report)(void *user, const char *kind, nb_str name, const char *detail);
 void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user);
 

@@ -73,7 +73,9 @@ typedef struct nb_model {
     int n_attention;        // layers with a KV cache, MTP's included (the last one)
     int n_deltanet;         // layers with a recurrent state
     nb_arena *arena;        // owns the tables and the widened vectors
-    const nb_checkpoint *ckpt;
+    const nb_checkpoint *ckpt; // NULL: a model of dummies
+    void *owned;            // the values of dummies that nb_synth_materialize made, or NULL
+    size_t owned_bytes;
 } nb_model;
 
 #endif

@@ -20,8 +20,8 @@ typedef struct nb_template nb_template;
 int nb_template_open(nb_str source, nb_template **out, nb_error *err);
 void nb_template_close(nb_template *template);
 
-// Renders with the keys of `context` (an object) as variables. `now` is the clock of strftime_now, seconds since 1970, UTC.
-// A raise_exception("...") gives NB_ERR_INPUT with exactly that text as the message; other failures name the line.
+// Renders with the keys of `context` (an object) as variables. `now` is the clock of strftime_now, seconds since 1970,
+// UTC. A raise_exception("...") gives NB_ERR_INPUT with exactly that text as the message; other failures name the line.
 int nb_template_render(const nb_template *template, const json_t *context, int64_t now, nb_buf *out, nb_error *err);
 
 #endif

@@ -1,0 +1,35 @@
+// A device without arithmetic, for tests of whoever writes batches. Its "keys and values" are the token ids and a hash of
+// everything before them, its "recurrent state" is that hash, and what it draws is a function of the hash and of all that
+// a row says about sampling. So any wrong page, slot, n_past, copy or token changes what it draws or breaks a rule that
+// it checks: a broken rule is printed and fails the step with NB_ERR_DEVICE.
+//
+// Checked, beside indices and ranges: all pages of a sequence hold its own past, written by earlier steps; the slot has
+// absorbed exactly n_past tokens, the same ones; nobody writes what another sequence of the step writes; NB_TOKEN_LAST
+// only directly after the step that drew; non-final order of tokens, rows and copies as model/batch.h says.
+#ifndef NB_FAKE_DEVICE_H
+#define NB_FAKE_DEVICE_H
+
+#include "model/device.h"
+
+typedef struct nb_fake_options {
+    int vocab_size;
+    int n_page;        // given when the engine asks for as many as possible
+    bool verify;       // off: only enough is done to draw tokens, for benchmarks
+    bool needs_state;  // off: like a model without DeltaNet layers, slots hold the last token only
+    int fail_submit;   // the n-th submit fails, counted from 1; 0: none
+    int fail_wait;     // the n-th wait fails
+    int bad_token_at;  // the n-th submit draws an id outside of the vocabulary
+} nb_fake_options;
+
+typedef struct nb_fake_stats {
+    int64_t n_step, n_tok, n_seq, n_copy;
+    int most_in_flight;
+    int most_seq;
+    int64_t n_ahead;     // tokens given as NB_TOKEN_LAST
+    char violation[256]; // the first broken rule, "" if none
+} nb_fake_stats;
+
+nb_device *nb_fake_open(const nb_fake_options *options);
+const nb_fake_stats *nb_fake_stats_of(const nb_device *device); // read it when the engine is closed
+
+#endif
