@@ -202,19 +202,6 @@ static int read_model(const json_t *top, nb_config *out, nb_error *err)
     return source.text == top ? NB_OK : nb_config_read_eos(top, "", out, err);
 }
 
-// The checkpoint asks for an FP8 KV cache: quantization_config.kv_cache_scheme of config.json (ModelOpt and
-// compressed-tensors write the same), or quantization.kv_cache_quant_algo of hf_quant_config.json.
-static void read_kv_cache(const json_t *config, const json_t *quant, nb_config *out)
-{
-    const json_t *scheme = json_object_get(json_object_get(config, "quantization_config"), "kv_cache_scheme");
-    const char *type = json_string_value(json_object_get(scheme, "type"));
-    if (type && !strcmp(type, "float") && json_integer_value(json_object_get(scheme, "num_bits")) == 8)
-        out->kv_cache_fp8 = true;
-    const char *algo =
-        json_string_value(json_object_get(json_object_get(quant, "quantization"), "kv_cache_quant_algo"));
-    if (algo && !strcmp(algo, "FP8")) out->kv_cache_fp8 = true;
-}
-
 // Parses one of the three texts; an empty one gives an empty object.
 static int parse_text(nb_str text, const char *name, json_t **out, nb_error *err)
 {
@@ -229,7 +216,7 @@ static int parse_text(nb_str text, const char *name, json_t **out, nb_error *err
 static int read_all(const json_t *config, const json_t *generation, const json_t *quant, nb_config *out, nb_error *err)
 {
     if (read_model(config, out, err)) return nb_error_wrap(err, "config.json: ");
-    read_kv_cache(config, quant, out);
+    nb_config_read_quantization(config, quant, out);
     if (nb_config_read_generation(generation, out, err)) return nb_error_wrap(err, "generation_config.json: ");
     return NB_OK;
 }

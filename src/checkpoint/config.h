@@ -15,6 +15,17 @@
 typedef enum nb_family { NB_FAMILY_QWEN3_5_MOE, NB_FAMILY_QWEN3_MOE } nb_family;
 typedef enum nb_layer_kind { NB_LAYER_FULL_ATTENTION, NB_LAYER_LINEAR_ATTENTION } nb_layer_kind;
 
+// Mixtures of weight formats that published checkpoints have. What a tensor is, is decided by the tensor itself; this is
+// for models without weights (plan, synth).
+typedef enum nb_mix {
+    NB_MIX_BF16,      // everything BF16
+    NB_MIX_PUBLISHED, // NVFP4 experts, shared experts and lm_head; FP8 attention and DeltaNet projections; rest BF16
+    NB_MIX_EXPERTS,   // NVFP4 routed experts; rest BF16 (nvidia/Qwen3.5-122B-A10B-NVFP4)
+    NB_MIX_LINEARS,   // NVFP4 attention and experts; rest BF16 (nvidia/Qwen3-235B-A22B-NVFP4)
+    NB_MIX_FP8_BLOCK, // FP8 128x128: attention, DeltaNet projections and experts, MTP's too; rest BF16 (Qwen's -FP8)
+    NB_MIX_COUNT,
+} nb_mix;
+
 enum {
     NB_LAYER_MAX = 256,
     NB_EXPERT_MAX = 1024,
@@ -67,6 +78,7 @@ typedef struct nb_config {
     int eos_token_id[NB_EOS_MAX];   // config.json's and generation_config.json's together
     int n_eos;
     bool kv_cache_fp8;              // the checkpoint asks for FP8 KV (hf_quant_config.json or kv_cache_scheme)
+    nb_mix mix;                     // what the quantization sections say about the weights
 
     // generation_config.json; negative where it says nothing
     double temperature, top_p, min_p, repetition_penalty;

@@ -21,6 +21,7 @@ int nb_config_double(const json_t *object, const char *path, const char *key, do
 int nb_config_read_rope(const nb_config_source *source, nb_config *out, nb_error *err);
 int nb_config_read_layer_types(const nb_config_source *source, nb_config *out, nb_error *err);
 int nb_config_read_generation(const json_t *generation, nb_config *out, nb_error *err);
+void nb_config_read_quantization(const json_t *config, const json_t *hf_quant, nb_config *out);
 int nb_config_read_eos(const json_t *object, const char *path, nb_config *out, nb_error *err);
 
 #endif

@@ -59,7 +59,7 @@ static int bind_site(void *user, const nb_bind_site *site, nb_error *err)
     return b->report ? NB_OK : code;
 }
 
-static bool is_vision(nb_str name)
+bool nb_bind_is_vision(nb_str name)
 {
     return nb_str_starts(name, NB_STR("model.visual.")) || nb_str_starts(name, NB_STR("visual."));
 }
@@ -67,7 +67,7 @@ static bool is_vision(nb_str name)
 // Why a tensor that no row took may stay in the file; NULL if it may not.
 static const char *ignored_because(const nb_model *model, nb_str name)
 {
-    if (is_vision(name)) return "vision tower: not used";
+    if (nb_bind_is_vision(name)) return "vision tower: not used";
     if (!model->has_mtp && nb_str_starts(name, NB_STR("mtp."))) return "config.json states no MTP layer";
     if (model->config.tie_word_embeddings && nb_str_starts(name, NB_STR("lm_head."))) return "tied to embed_tokens";
     return NULL;

@@ -44,6 +44,7 @@ typedef struct nb_bound {
 } nb_bound;
 typedef int (*nb_bind_visit)(void *user, const nb_bound *bound, nb_error *err);
 int nb_model_walk(const nb_model *model, nb_bind_visit visit, void *user, nb_error *err);
+bool nb_bind_is_vision(nb_str name); // a tensor of the vision tower
 
 // Everything that does not fit, for `inspect`: calls `report` with kind "missing", "unexpected", "ignored" or "wrong"
 // (dtype, shape or values).

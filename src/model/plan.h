@@ -10,6 +10,7 @@
 typedef struct nb_plan {
     int64_t weight_bytes[NB_ROLE_COUNT];
     int64_t weight_bytes_total;    // without vision
+    int64_t matrix_elements[NB_ROLE_COUNT];
     int64_t kv_bytes_per_token;    // all attention layers, MTP's included
     int64_t page_bytes;
     int64_t slot_bytes;            // recurrent states, convolution states and journal of one sequence
@@ -27,7 +28,7 @@ void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device
                       int64_t context, int64_t n_seq, nb_plan_fit *out);
 
 typedef struct nb_plan_step { // of one step with n_seq sequences of n_new tokens each, `context` tokens before them
-    double weight_bytes;      // routed experts: the expected number touched under uniform routing
+    double weight_bytes;      // routed experts: the expected number touched under uniform routing; without MTP
     double state_bytes, kv_bytes;
     double flop;
 } nb_plan_step;

@@ -1,15 +1,10 @@
-// Dummy weights: a model of a config.json's true shape with random values, so that speed and memory can be tested at full
-// size without a download. Values are a function of (seed of the linear, element index) through numeric/random.h, so the
-// CPU and a GPU that fill their own memory hold equal weights. Magnitudes keep activations finite and routing near uniform.
+// Dummy weights: a model of a config.json's true shape with random values, so that speed and memory can be tested at
+// full size without a download. Values are a function of (seed of the linear, index) in synth_values.h, so the CPU and
+// a GPU that fill their own memory hold equal weights. Magnitudes keep activations finite and routing near uniform.
 #ifndef NB_SYNTH_H
 #define NB_SYNTH_H
 
 #include "model/weights.h"
-
-typedef enum nb_mix {
-    NB_MIX_BF16,      // everything BF16
-    NB_MIX_PUBLISHED, // NVFP4 experts, shared experts and lm_head; FP8 attention and DeltaNet projections; rest BF16
-} nb_mix;
 
 // A model whose matrices have a format, a shape and a dummy_seed, but no data: for a device that fills its own memory.
 // n_layer > 0 keeps only the first n_layer layers.

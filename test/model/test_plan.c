@@ -1,0 +1,133 @@
+// Plan: the published checkpoint's byte table must come out of its configuration alone. The figures are those of the
+// checkpoint itself: 23.4 GB in the file, 2,254,632,192 bytes of weights a token at batch 1.
+#include "model/plan.h"
+#include "model/synth.h"
+#include "support/check.h"
+
+typedef struct planned {
+    nb_checkpoint *ckpt;
+    nb_model *model;
+    nb_plan plan;
+} planned;
+
+static planned plan_of(const char *name, nb_kv_format kv)
+{
+    planned p = {0};
+    nb_error err = {0};
+    const char *folder = nb_test_shared(name);
+    if (!folder) skip();
+    nb_test_ok(nb_checkpoint_open_config(folder, &p.ckpt, &err), &err);
+    const nb_config *config = nb_checkpoint_config(p.ckpt);
+    nb_test_ok(nb_synth_model(config, config->mix, 1, 0, &p.model, &err), &err);
+    nb_test_ok(nb_plan_make(p.model, kv, &p.plan, &err), &err);
+    return p;
+}
+
+static void close_planned(planned p)
+{
+    nb_model_close(p.model);
+    nb_checkpoint_close(p.ckpt);
+}
+
+static void published_weights_have_the_published_bytes(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_FP8);
+    const int64_t *w = p.plan.weight_bytes;
+    assert_int_equal(w[NB_ROLE_EMBED], 1017118720);
+    assert_int_equal(w[NB_ROLE_LM_HEAD], 286064640 + 4);
+    assert_int_equal(w[NB_ROLE_EXPERT], 3 * 6039797760 + 4 * 30720); // a scalar scale for each matrix
+    assert_int_equal(w[NB_ROLE_SHARED_EXPERT], 70778880 + 4 * 120);
+    assert_int_equal(w[NB_ROLE_ROUTER], 41943040 + 163840);
+    assert_int_equal(w[NB_ROLE_ATTENTION], 167772160 + 20971520 + 83886080 + 4 * 40);
+    assert_int_equal(w[NB_ROLE_DELTANET], 503316480 + 2 * 251658240 + 4 * 90);
+    assert_int_equal(w[NB_ROLE_DELTANET_GATE], 7864320);
+    assert_int_equal(w[NB_ROLE_NORM], 10240 + 1966080 + 11520 + 331776);
+    assert_int_equal(w[NB_ROLE_MTP], 1689281536);
+    close_planned(p);
+}
+
+static void step_of_one_token_reads_the_published_bytes(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_FP8);
+    nb_plan_step step;
+    nb_plan_step_make(&p.plan, p.model, NB_KV_FP8, 1, 1, 1023, &step);
+    int n_scale = 960 + 120 + 1 + 130; // matrices with a scalar scale that one token meets
+    assert_true(step.weight_bytes == 2254632192.0 + 4 * n_scale);
+    assert_true(step.kv_bytes == 10240.0 * 1024);
+    // 62.9 MB of states, read once and written every 16th token; journal and convolution add a sixth.
+    assert_true(step.state_bytes > 62914560.0 * (1 + 1.0 / 16) && step.state_bytes < 62914560.0 * 1.25);
+    assert_true(step.flop > 5.9e9 && step.flop < 6.4e9);
+    nb_plan_step batch;
+    nb_plan_step_make(&p.plan, p.model, NB_KV_FP8, 32, 1, 1023, &batch);
+    double touched = 256 * (1 - __builtin_pow(31.0 / 32, 32)); // 163.3 of 256
+    double experts = (double)p.plan.weight_bytes[NB_ROLE_EXPERT];
+    assert_true(batch.weight_bytes - step.weight_bytes > experts * (touched - 8) / 256);
+    assert_true(batch.kv_bytes == 32 * step.kv_bytes && batch.state_bytes == 32 * step.state_bytes);
+    close_planned(p);
+}
+
+static void kv_and_slots_follow_the_layers(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_BF16);
+    assert_int_equal(p.plan.kv_bytes_per_token, 11 * 2 * 2 * 256 * 2); // ten layers and MTP's
+    assert_int_equal(p.plan.page_bytes, NB_PAGE_TOKENS * p.plan.kv_bytes_per_token);
+    int64_t journal_row = 4 * (16 * 128 + 32 * 128 + 2 * 32 + 8192);
+    assert_int_equal(p.plan.slot_bytes, 30 * (2097152 + 3 * 8192 * 4 + NB_JOURNAL_ROWS * journal_row));
+    close_planned(p);
+    p = plan_of("configs/Qwen--Qwen3-30B-A3B", NB_KV_BF16);
+    assert_int_equal(p.plan.slot_bytes, 0);
+    assert_int_equal(p.plan.weight_bytes_total, 2 * INT64_C(30532122624));
+    close_planned(p);
+}
+
+static void other_releases_have_their_sizes(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/Qwen--Qwen3.5-35B-A3B", NB_KV_BF16);
+    assert_int_equal(p.plan.weight_bytes_total, 69321221376 + 1689281536); // BF16, MTP included
+    close_planned(p);
+    p = plan_of("configs/nvidia--Qwen3.5-122B-A10B-NVFP4", NB_KV_FP8);
+    assert_int_equal(p.model->layer[0].moe.expert[0].gate_proj.format, NB_FORMAT_NVFP4);
+    assert_int_equal(p.model->layer[0].moe.shared_expert.gate_proj.format, NB_FORMAT_BF16);
+    close_planned(p);
+    p = plan_of("configs/nvidia--Qwen3-235B-A22B-NVFP4", NB_KV_FP8);
+    assert_int_equal(p.model->layer[0].attention.q_proj.format, NB_FORMAT_NVFP4);
+    assert_int_equal(p.model->lm_head.format, NB_FORMAT_BF16);
+    close_planned(p);
+    p = plan_of("configs/Qwen--Qwen3-30B-A3B-FP8", NB_KV_FP8);
+    assert_int_equal(p.model->layer[0].attention.q_proj.block_out, 128);
+    close_planned(p);
+}
+
+static void fit_is_exact_at_its_own_answers(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_FP8);
+    int64_t device = INT64_C(80) << 30, scratch = INT64_C(2) << 30;
+    nb_plan_fit fit, at_most, over;
+    nb_plan_fit_make(&p.plan, p.model, device, scratch, 8192, 16, &fit);
+    assert_true(fit.fits && fit.max_sequences > 16);
+    nb_plan_fit_make(&p.plan, p.model, device, scratch, 8192, fit.max_sequences, &at_most);
+    nb_plan_fit_make(&p.plan, p.model, device, scratch, 8192, fit.max_sequences + 1, &over);
+    assert_true(at_most.fits && !over.fits);
+    nb_plan_fit_make(&p.plan, p.model, device, scratch, fit.max_context, 16, &at_most);
+    assert_true(at_most.fits);
+    nb_plan_fit_make(&p.plan, p.model, INT64_C(16) << 30, scratch, 8192, 16, &over);
+    assert_true(!over.fits && over.max_sequences == 0 && over.max_context == 0);
+    close_planned(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_weights_have_the_published_bytes),
+        cmocka_unit_test(step_of_one_token_reads_the_published_bytes),
+        cmocka_unit_test(kv_and_slots_follow_the_layers),
+        cmocka_unit_test(other_releases_have_their_sizes),
+        cmocka_unit_test(fit_is_exact_at_its_own_answers),
+    };
+    return nb_test_run("model/plan", tests);
+}
