@@ -1,5 +1,5 @@
-// One subcommand a file: src/cli/cmd_<name>.c defines nb_cmd_<name>, and the table in commands.c lists it. A command gives
-// its options as a table, from which parsing, --help, shell completion and the man pages follow.
+// One subcommand a file: src/cli/cmd_<name>.c defines nb_cmd_<name>, and the table in commands.c lists it. A command
+// gives its options as a table, from which parsing, --help, shell completion and the man pages follow.
 #ifndef NB_COMMAND_H
 #define NB_COMMAND_H
 
@@ -16,12 +16,12 @@ enum {
 };
 
 typedef enum nb_option_kind {
-    NB_OPTION_FLAG,   // bool *
-    NB_OPTION_INT,    // int64_t *
-    NB_OPTION_BYTES,  // int64_t *: 80G, 512M, 1.5Gi
-    NB_OPTION_DOUBLE, // double *
-    NB_OPTION_STRING, // const char **
-    NB_OPTION_LIST,   // nb_option_list *: may be given several times
+    NB_OPTION_FLAG,    // bool *
+    NB_OPTION_INT,     // int64_t *
+    NB_OPTION_BYTES,   // int64_t *: 80G, 512M, 1.5Gi
+    NB_OPTION_DOUBLE,  // double *
+    NB_OPTION_STRING,  // const char **
+    NB_OPTION_LIST,    // nb_option_list *: may be given several times
     NB_OPTION_IGNORED, // NULL: accepted with an optional value and announced; `help` says why it means nothing here
 } nb_option_kind;
 
@@ -31,25 +31,26 @@ typedef struct nb_option_list {
 } nb_option_list;
 
 typedef struct nb_option {
-    const char *name;    // "max-tokens": --max-tokens N or --max-tokens=N; underscores are accepted for hyphens
-    char letter;         // 0: none
+    const char *name; // "max-tokens": --max-tokens N or --max-tokens=N; underscores are accepted for hyphens
+    char letter;      // 0: none
     nb_option_kind kind;
-    void *value;         // holds the default when parsing starts
+    void *value;          // holds the default when parsing starts
     const char *argument; // name of the value in the help; for a closed set "auto|scalar|avx2", which is then checked
     const char *help;
 } nb_option;
 
 typedef struct nb_command {
     const char *name;
-    const char *arguments; // "CKPT [PROMPT]"
-    const char *summary;   // one line
-    const char *example;   // lines that can be copied
+    const char *arguments;   // "CKPT [PROMPT]"
+    const char *summary;     // one line
+    const char *example;     // lines that can be copied
     const nb_option *option; // ends with a zero row
     int n_argument_min, n_argument_max;
 } nb_command;
 
 // Parses argv (without program and command name). Positional arguments are collected in `argument`. Returns NB_OK;
-// NB_ERR_USAGE with a message that suggests the nearest option; or 1 when --help was printed and the command should end.
+// NB_ERR_USAGE with a message that suggests the nearest option; or 1 when --help was printed and the command should
+// end.
 int nb_command_parse(const nb_command *command, int argc, char **argv, const char **argument, int *n_argument,
                      nb_error *err);
 

@@ -5,7 +5,10 @@
 
 #include "base/arena.h"
 
-static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 int nb_window_open(nb_window *w, nb_device *device, nb_kv_format kv, int64_t window, nb_error *err)
 {

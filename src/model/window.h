@@ -1,5 +1,5 @@
-// Teacher forcing: known token ids run through a device, window by window, each window from a fresh state, in chunks that
-// fit a batch. Perplexity, divergence and calibration are written on it.
+// Teacher forcing: known token ids run through a device, window by window, each window from a fresh state, in chunks
+// that fit a batch. Perplexity, divergence and calibration are written on it.
 #ifndef NB_WINDOW_H
 #define NB_WINDOW_H
 

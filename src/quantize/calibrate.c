@@ -76,8 +76,10 @@ int nb_calibrate(nb_device *device, const nb_model *model, const nb_recipe *reci
         device->ops->tap(device, NULL, NULL);
     }
     nb_window_close(&w);
-    if (code == NB_OK) *out = c;
-    else nb_calibration_close(c);
+    if (code == NB_OK)
+        *out = c;
+    else
+        nb_calibration_close(c);
     return code;
 }
 

@@ -1,5 +1,5 @@
-// One linear at a time through the encoders, its rows split over the threads. Sums are kept by task and added in order, so
-// the figures do not depend on the number of threads.
+// One linear at a time through the encoders, its rows split over the threads. Sums are kept by task and added in order,
+// so the figures do not depend on the number of threads.
 #include <math.h>
 #include <stdlib.h>
 
@@ -96,7 +96,8 @@ float nb_encode_amax(nb_threads *threads, const nb_linear *linear)
     return amax;
 }
 
-void nb_encode_nvfp4(nb_threads *threads, const nb_linear *linear, float scale_2, nb_nvfp4_method method, nb_encoded *out)
+void nb_encode_nvfp4(nb_threads *threads, const nb_linear *linear, float scale_2, nb_nvfp4_method method,
+                     nb_encoded *out)
 {
     int64_t n = (int64_t)linear->n_out * linear->n_in;
     resize(&out->weight, n / 2);

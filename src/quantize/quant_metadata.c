@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "quantize/quantize_internal.h"
 
-#define PRODUCER_VERSION "nibble"
+#define PRODUCER_VERSION  "nibble"
 #define METADATA_FILE_MAX (256u << 20) // tokenizer.json of a large vocabulary is 12 MB
 
 // "...mlp.experts.7.gate_proj" -> "...mlp.experts": all routed experts of a layer are one entry.
@@ -42,7 +42,8 @@ static json_t *targets(json_t *layers, const char *algo)
 {
     json_t *list = json_array(), *value;
     const char *key;
-    json_object_foreach(layers, key, value) {
+    json_object_foreach(layers, key, value)
+    {
         if (strcmp(json_string_value(json_object_get(value, "quant_algo")), algo) == 0)
             json_array_append_new(list, json_string(key));
     }
@@ -52,8 +53,8 @@ static json_t *targets(json_t *layers, const char *algo)
 static json_t *config_groups(json_t *layers)
 {
     json_t *fp8 = json_pack("{s:b, s:i, s:s}", "dynamic", 0, "num_bits", 8, "type", "float");
-    json_t *fp4 = json_pack("{s:b, s:i, s:s, s:i}", "dynamic", 0, "num_bits", 4, "type", "float", "group_size",
-                            NB_NVFP4_BLOCK);
+    json_t *fp4 =
+        json_pack("{s:b, s:i, s:s, s:i}", "dynamic", 0, "num_bits", 4, "type", "float", "group_size", NB_NVFP4_BLOCK);
     json_t *groups =
         json_pack("{s:{s:O, s:O, s:o}, s:{s:O, s:o}}", "group_0", "weights", fp8, "input_activations", fp8, "targets",
                   targets(layers, "FP8"), "group_1", "weights", fp4, "targets", targets(layers, "W4A16_NVFP4"));
@@ -62,7 +63,10 @@ static json_t *config_groups(json_t *layers)
     return groups;
 }
 
-static json_t *producer(void) { return json_pack("{s:s, s:s}", "name", "modelopt", "version", PRODUCER_VERSION); }
+static json_t *producer(void)
+{
+    return json_pack("{s:s, s:s}", "name", "modelopt", "version", PRODUCER_VERSION);
+}
 
 static int write_json(nb_shard_writer *writer, const char *name, const json_t *value, nb_error *err)
 {
@@ -93,9 +97,9 @@ static int write_config(json_t *layers, const char *source, nb_shard_writer *wri
 
 static int write_hf_quant_config(json_t *layers, nb_shard_writer *writer, nb_error *err)
 {
-    json_t *value = json_pack("{s:o, s:{s:s, s:s, s:[s, s], s:O}}", "producer", producer(), "quantization", "quant_algo",
-                              "MIXED_PRECISION", "kv_cache_quant_algo", "FP8", "exclude_modules", "mtp.layers.0*", "mtp*",
-                              "quantized_layers", layers);
+    json_t *value = json_pack("{s:o, s:{s:s, s:s, s:[s, s], s:O}}", "producer", producer(), "quantization",
+                              "quant_algo", "MIXED_PRECISION", "kv_cache_quant_algo", "FP8", "exclude_modules",
+                              "mtp.layers.0*", "mtp*", "quantized_layers", layers);
     int code = write_json(writer, "hf_quant_config.json", value, err);
     json_decref(value);
     return code;

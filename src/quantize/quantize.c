@@ -23,8 +23,9 @@ static int check_source(const nb_bound *bound, nb_target target, nb_error *err)
 {
     const nb_linear *l = bound->linear;
     if (l->format == NB_FORMAT_FP8 || l->format == NB_FORMAT_NVFP4)
-        return nb_error_set(err, NB_ERR_INPUT, "%s is quantized already (%s); give the BF16 checkpoint it was made from",
-                            bound->name, nb_format_name(l->format));
+        return nb_error_set(err, NB_ERR_INPUT,
+                            "%s is quantized already (%s); give the BF16 checkpoint it was made from", bound->name,
+                            nb_format_name(l->format));
     if (target == NB_TARGET_NVFP4 && l->n_in % NB_NVFP4_BLOCK != 0)
         return nb_error_set(err, NB_ERR_INPUT, "%s has %d inputs; NVFP4 needs a multiple of %d", bound->name, l->n_in,
                             NB_NVFP4_BLOCK);
@@ -187,8 +188,8 @@ static int write_all(run *r, nb_error *err)
     return nb_shard_writer_finish(r->writer, err);
 }
 
-int nb_quantize(const nb_model *model, const char *folder, const nb_quantize_options *options, nb_quantize_report *report,
-                nb_error *err)
+int nb_quantize(const nb_model *model, const char *folder, const nb_quantize_options *options,
+                nb_quantize_report *report, nb_error *err)
 {
     run r = {.model = model, .options = options};
     r.items = (nb_items){.arena = nb_arena_open(0), .recipe = options->recipe};

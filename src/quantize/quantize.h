@@ -1,5 +1,5 @@
-// The quantizer: streams a checkpoint's tensors through the encoders and writes a folder that programs which read ModelOpt
-// checkpoints load: one tensor an expert, gate and up of an expert with one weight_scale_2, config.json and
+// The quantizer: streams a checkpoint's tensors through the encoders and writes a folder that programs which read
+// ModelOpt checkpoints load: one tensor an expert, gate and up of an expert with one weight_scale_2, config.json and
 // hf_quant_config.json saying what was done. Nothing is held in memory but the tensor at hand.
 //
 //   NVFP4  weight U8 [out, in/2], weight_scale F8_E4M3 [out, in/16], weight_scale_2 F32 [], input_scale F32 [] = 1
@@ -28,7 +28,7 @@ typedef struct nb_quantize_report {
 } nb_quantize_report;
 
 // `folder` must not exist. A run that fails or is killed leaves no folder of that name.
-int nb_quantize(const nb_model *model, const char *folder, const nb_quantize_options *options, nb_quantize_report *report,
-                nb_error *err);
+int nb_quantize(const nb_model *model, const char *folder, const nb_quantize_options *options,
+                nb_quantize_report *report, nb_error *err);
 
 #endif

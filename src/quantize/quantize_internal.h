@@ -28,7 +28,8 @@ typedef struct nb_encoded { // buffers are kept from one tensor to the next
     double error, energy; // sums of squared errors and of squared weights
 } nb_encoded;
 float nb_encode_amax(nb_threads *threads, const nb_linear *linear);
-void nb_encode_nvfp4(nb_threads *threads, const nb_linear *linear, float scale_2, nb_nvfp4_method method, nb_encoded *out);
+void nb_encode_nvfp4(nb_threads *threads, const nb_linear *linear, float scale_2, nb_nvfp4_method method,
+                     nb_encoded *out);
 void nb_encode_fp8(nb_threads *threads, const nb_linear *linear, float weight_scale, nb_encoded *out);
 
 // quant_metadata.c: writes config.json and hf_quant_config.json and copies the folder's other files.

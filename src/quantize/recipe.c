@@ -15,9 +15,12 @@ static const nb_recipe recipes[] = {
 
 static int method_find(const char *name, nb_nvfp4_method *out, nb_error *err)
 {
-    if (strcmp(name, "max") == 0) *out = NB_NVFP4_MAX;
-    else if (strcmp(name, "sweep") == 0) *out = NB_NVFP4_SWEEP;
-    else return nb_error_set(err, NB_ERR_USAGE, "there is no method \"%s\"; the methods are max and sweep", name);
+    if (strcmp(name, "max") == 0)
+        *out = NB_NVFP4_MAX;
+    else if (strcmp(name, "sweep") == 0)
+        *out = NB_NVFP4_SWEEP;
+    else
+        return nb_error_set(err, NB_ERR_USAGE, "there is no method \"%s\"; the methods are max and sweep", name);
     return NB_OK;
 }
 

@@ -18,8 +18,8 @@ typedef struct nb_recipe {
     nb_nvfp4_method method;
 } nb_recipe;
 
-// "nvfp4": NVFP4 for routed experts, shared experts and lm_head; FP8 for attention and DeltaNet projections; the rest as
-// it is. The same mix as nvidia/Qwen3.6-35B-A3B-NVFP4 (its hf_quant_config.json). `method`: "max" or "sweep".
+// "nvfp4": NVFP4 for routed experts, shared experts and lm_head; FP8 for attention and DeltaNet projections; the rest
+// as it is. The same mix as nvidia/Qwen3.6-35B-A3B-NVFP4 (its hf_quant_config.json). `method`: "max" or "sweep".
 int nb_recipe_find(const char *name, const char *method, nb_recipe *out, nb_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-// States: declaring -> (first add fixes the split) writing -> finished. Shard i + 1 is opened when shard i is full, so one
-// file is open at a time. See shard_writer.h.
+// States: declaring -> (first add fixes the split) writing -> finished. Shard i + 1 is opened when shard i is full, so
+// one file is open at a time. See shard_writer.h.
 #include "quantize/shard_writer.h"
 
 #include <dirent.h>
@@ -27,7 +27,7 @@ struct nb_shard_writer {
     nb_arena *arena;
     const char *folder, *partial; // final name, and where everything is written
     int64_t shard_bytes, total_bytes;
-    declared *tensor; // [n_tensor]
+    declared *tensor;            // [n_tensor]
     int64_t n_tensor, cap, next; // next: the tensor whose bytes are expected
     int n_shard;                 // 0 while declaring
     FILE *file;                  // of the tensor before `next`
@@ -84,7 +84,10 @@ void nb_shard_writer_declare(nb_shard_writer *w, const char *name, nb_dtype dtyp
     w->total_bytes += t->n_byte;
 }
 
-int64_t nb_shard_writer_total(const nb_shard_writer *w) { return w->total_bytes; }
+int64_t nb_shard_writer_total(const nb_shard_writer *w)
+{
+    return w->total_bytes;
+}
 
 static void split_into_shards(nb_shard_writer *w)
 {
@@ -177,7 +180,8 @@ static int write_index(nb_shard_writer *w, nb_error *err)
     json_t *map = json_object();
     for (int64_t i = 0; i < w->n_tensor; i++)
         json_object_set_new(map, w->tensor[i].name, json_string(shard_name(w, w->tensor[i].shard)));
-    json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)w->total_bytes, "weight_map", map);
+    json_t *index =
+        json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)w->total_bytes, "weight_map", map);
     nb_buf text = {0};
     nb_json_write(index, &text);
     json_decref(index);

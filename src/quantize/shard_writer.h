@@ -1,6 +1,6 @@
 // Writes a checkpoint folder so that it is either whole or not there: everything goes into "<folder>.partial", which is
-// renamed at the very end. Tensors are declared first (their sizes fix the headers and the split into shards), then their
-// bytes come in the same order.
+// renamed at the very end. Tensors are declared first (their sizes fix the headers and the split into shards), then
+// their bytes come in the same order.
 #ifndef NB_SHARD_WRITER_H
 #define NB_SHARD_WRITER_H
 
