@@ -101,7 +101,7 @@ static void write_draw(nb_batch_writer *w, const nb_job *job, const nb_seq *seq,
     nb_row *row = &w->row[w->batch.n_row++];
     *row = (nb_row){.tok = seq->tok_first + seq->n_new - 1,
                     .seq = i_seq,
-                    .flags = NB_ROW_SAMPLE,
+                    .flags = NB_ROW_SAMPLE | (job->want_logits ? NB_ROW_LOGITS : 0),
                     .target = -1,
                     .n_top = job->n_top > 0 ? job->n_top : 0,
                     .sampling = job->sampling};

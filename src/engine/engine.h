@@ -56,6 +56,7 @@ typedef struct nb_request {
     int32_t n_top;             // log-probabilities of the drawn and the n_top likeliest tokens; -1: none
     int32_t n_prompt_top;      // the same for the prompt; -1: none
     int32_t priority;          // lower runs first; within a priority by age
+    bool want_logits;          // detail[].logits is set: the raw rows that the tokens were drawn from
     const nb_constraint *constraint; // NULL: none; must live until the finish event
     nb_event_fn on_event;
     void *user;

@@ -117,6 +117,7 @@ nb_job *nb_job_open(const nb_request *request, int64_t context, int64_t now_us)
     job->min_new = request->min_new;
     job->n_top = request->n_top;
     job->n_prompt_top = request->n_prompt_top;
+    job->want_logits = request->want_logits;
     job->constrained = request->constraint != NULL;
     if (job->constrained) job->constraint = *request->constraint;
     if (job->seq.n_prompt_row > 0) job->prompt_detail = nb_alloc(sizeof(nb_row_result) * (size_t)job->seq.n_prompt_row);

@@ -17,6 +17,7 @@ typedef struct nb_job {
     nb_constraint constraint;
     bool constrained;
     bool penalized;      // the tally is kept
+    bool want_logits;    // rows of raw logits go with the tokens
     nb_tally tally;
     nb_row_result *prompt_detail; // [n_prompt_row]
     nb_event_fn on_event;
