@@ -2,6 +2,7 @@
 #include "support/fake_device.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,9 @@ typedef struct fake {
     nb_row_result *row[N_RESULT];
     int n_row[N_RESULT], n_seq[N_RESULT];
     int64_t n_submit, n_wait;
+    pthread_mutex_t mutex; // of `hold`
+    pthread_cond_t released;
+    bool hold;
 } fake;
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -251,10 +255,27 @@ static void count(fake *f, const nb_batch *b)
     if (b->n_seq > f->stats.most_seq) f->stats.most_seq = b->n_seq;
 }
 
+static void wait_for_release(fake *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    while (f->hold) pthread_cond_wait(&f->released, &f->mutex);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+void nb_fake_release(nb_device *device)
+{
+    fake *f = (fake *)device;
+    pthread_mutex_lock(&f->mutex);
+    f->hold = false;
+    pthread_cond_broadcast(&f->released);
+    pthread_mutex_unlock(&f->mutex);
+}
+
 static int fake_submit(nb_device *device, const nb_batch *b, nb_error *err)
 {
     fake *f = (fake *)device;
     f->n_submit++;
+    if (f->n_submit == 1) wait_for_release(f);
     if (f->n_submit == f->options.fail_submit) return nb_error_set(err, NB_ERR_DEVICE, "submit failed as ordered");
     NB_TRY(check_batch(f, b, err));
     count(f, b);
@@ -319,8 +340,11 @@ static void fake_tap(nb_device *device, nb_tap_fn fn, void *user)
 
 static void fake_close(nb_device *device)
 {
-    free_arrays((fake *)device);
-    free(device);
+    fake *f = (fake *)device;
+    free_arrays(f);
+    pthread_mutex_destroy(&f->mutex);
+    pthread_cond_destroy(&f->released);
+    free(f);
 }
 
 nb_device *nb_fake_open(const nb_fake_options *options)
@@ -336,6 +360,9 @@ nb_device *nb_fake_open(const nb_fake_options *options)
     fake *f = calloc(1, sizeof(*f));
     f->device.ops = &ops;
     f->options = *options;
+    f->hold = options->hold;
+    pthread_mutex_init(&f->mutex, NULL);
+    pthread_cond_init(&f->released, NULL);
     return &f->device;
 }
 

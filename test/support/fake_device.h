@@ -19,6 +19,7 @@ typedef struct nb_fake_options {
     int fail_submit;   // the n-th submit fails, counted from 1; 0: none
     int fail_wait;     // the n-th wait fails
     int bad_token_at;  // the n-th submit draws an id outside of the vocabulary
+    bool hold;         // the first submit waits for nb_fake_release, so that a test can fill the queue before
 } nb_fake_options;
 
 typedef struct nb_fake_stats {
@@ -30,6 +31,7 @@ typedef struct nb_fake_stats {
 } nb_fake_stats;
 
 nb_device *nb_fake_open(const nb_fake_options *options);
+void nb_fake_release(nb_device *device);
 const nb_fake_stats *nb_fake_stats_of(const nb_device *device); // read it when the engine is closed
 
 #endif
