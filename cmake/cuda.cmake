@@ -1,4 +1,4 @@
-# The CUDA device: nb_cuda holds it where nvcc is found; elsewhere the library is empty and nb_cuda_open says so.
+# The CUDA device: nb_cuda holds it where nvcc is found; elsewhere it holds a nb_cuda_open that says so.
 set(NB_HAVE_CUDA OFF)
 if(NOT NB_CUDA STREQUAL "OFF")
   include(CheckLanguage)
@@ -24,6 +24,6 @@ if(NB_HAVE_CUDA AND cuda_sources)
   target_link_libraries(nb_cuda PUBLIC nb_model cudart_static dl rt stdc++)
   target_compile_definitions(nb_cuda PUBLIC NB_HAVE_CUDA=1)
 else()
-  add_library(nb_cuda INTERFACE)
-  target_link_libraries(nb_cuda INTERFACE nb_model)
+  add_library(nb_cuda STATIC ${CMAKE_SOURCE_DIR}/src/cuda/absent/cuda_absent.c)
+  target_link_libraries(nb_cuda PUBLIC nb_model)
 endif()

@@ -1,0 +1,9 @@
+// Stands in for the CUDA device in a build without CUDA.
+#include "cuda/cuda_device.h"
+
+int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err)
+{
+    (void)options;
+    *out = NULL;
+    return nb_error_set(err, NB_ERR_DEVICE, "this build has no CUDA device; build where nvcc is, or use --device cpu");
+}
