@@ -46,7 +46,7 @@ typedef struct nb_constraint {
 typedef struct nb_request {
     const int32_t *prompt;     // copied
     int32_t n_prompt;
-    int32_t max_new;           // tokens at most; the context may end it earlier
+    int32_t max_new;           // tokens at most; the context may end it earlier; 0: the prompt is only absorbed
     int32_t min_new;           // stop tokens are masked before that many
     nb_sampling sampling;
     int32_t n_bias;
@@ -55,7 +55,7 @@ typedef struct nb_request {
     int32_t stop_tok[NB_STOP_TOKEN_MAX];
     int32_t n_top;             // log-probabilities of the drawn and the n_top likeliest tokens; -1: none
     int32_t n_prompt_top;      // the same for the prompt; -1: none
-    int32_t priority;          // lower runs first; within a priority by age
+    int32_t priority;          // lower runs first, by age within a priority; a level is worth NB_AGING_US of waiting
     bool want_logits;          // detail[].logits is set: the raw rows that the tokens were drawn from
     const nb_constraint *constraint; // NULL: none; must live until the finish event
     nb_event_fn on_event;
@@ -66,10 +66,11 @@ typedef struct nb_engine_options {
     nb_kv_format kv;
     int64_t max_model_len;          // tokens of one sequence, prompt and output
     int max_num_seqs;               // running at once
-    int max_num_batched_tokens;     // of one step
-    int max_waiting;                // queue; more are refused with NB_ERR_LIMIT
+    int max_num_batched_tokens;     // of one step; raised to max_num_seqs + NB_PAGE_TOKENS, so that prefill goes on
+    int max_waiting;                // queue; over max_num_seqs + max_waiting requests are refused with NB_ERR_LIMIT
     int n_page;                     // 0: as many as the device can
-    int n_snapshot;                 // state slots for the prefix cache; ignored without DeltaNet layers
+    int n_snapshot;                 // state slots for the prefix cache, best twice max_num_seqs or more; 0 turns the
+                                    // cache off where there are DeltaNet layers; ignored where there are none
     int snapshot_grid;              // tokens between snapshots inside long prompts, a multiple of NB_PAGE_TOKENS
     bool enable_prefix_caching;
 } nb_engine_options;
