@@ -231,6 +231,17 @@ int nb_checkpoint_open_config(const char *folder, nb_checkpoint **out, nb_error 
     return open_checkpoint(folder, false, out, err);
 }
 
+bool nb_checkpoint_has_weights(const char *folder)
+{
+    nb_arena *arena = nb_arena_open(0);
+    const char **name;
+    int n = 0;
+    bool has = nb_file_exists(nb_path_join(arena, folder, INDEX_NAME)) ||
+               (!nb_folder_list(folder, ".safetensors", arena, &name, &n, NULL) && n > 0);
+    nb_arena_close(arena);
+    return has;
+}
+
 void nb_checkpoint_close(nb_checkpoint *ckpt)
 {
     if (!ckpt) return;

@@ -13,6 +13,9 @@ typedef struct nb_checkpoint nb_checkpoint;
 // every name of the index must be in the shard it states; without it, all *.safetensors of the folder are.
 int nb_checkpoint_open(const char *folder, nb_checkpoint **out, nb_error *err);
 
+// Whether the folder holds weights (an index or *.safetensors), so that nb_checkpoint_open is the right call.
+bool nb_checkpoint_has_weights(const char *folder);
+
 // Opens config.json alone (plan, synth): no tensors.
 int nb_checkpoint_open_config(const char *folder, nb_checkpoint **out, nb_error *err);
 
@@ -21,7 +24,7 @@ void nb_checkpoint_close(nb_checkpoint *ckpt);
 const nb_config *nb_checkpoint_config(const nb_checkpoint *ckpt);
 const char *nb_checkpoint_folder(const nb_checkpoint *ckpt);
 int64_t nb_checkpoint_count(const nb_checkpoint *ckpt);
-const nb_tensor *nb_checkpoint_at(const nb_checkpoint *ckpt, int64_t i);       // by position, 0 <= i < count
+const nb_tensor *nb_checkpoint_at(const nb_checkpoint *ckpt, int64_t i);       // one array, 0 <= i < count
 const nb_tensor *nb_checkpoint_find(const nb_checkpoint *ckpt, nb_str name);   // NULL when there is none
 const char *nb_checkpoint_shard_name(const nb_checkpoint *ckpt, int shard);    // file name, for messages
 int nb_checkpoint_shard_count(const nb_checkpoint *ckpt);

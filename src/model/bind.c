@@ -27,7 +27,7 @@ static int bind_matrix(nb_binder *b, const nb_bind_site *site, nb_error *err)
 {
     const nb_tensor *stack = nb_bind_stack(b->ckpt, site);
     if (!stack) return nb_bind_matrix(b, site->name, site->shape[0], site->shape[1], site->field, err);
-    b->used[stack - nb_checkpoint_at(b->ckpt, 0)] = 1;
+    nb_binder_mark(b, stack);
     return bind_stacked(b, site, stack, err);
 }
 
@@ -53,6 +53,7 @@ static int bind_scale(nb_binder *b, const nb_bind_site *site, nb_error *err)
 static int bind_site(void *user, const nb_bind_site *site, nb_error *err)
 {
     nb_binder *b = user;
+    b->role = site->role;
     int code = site->row->kind == NB_BIND_MATRIX  ? bind_matrix(b, site, err)
                : site->row->kind == NB_BIND_SCALE ? bind_scale(b, site, err)
                                                   : bind_vector(b, site, err);
@@ -73,18 +74,29 @@ static const char *ignored_because(const nb_model *model, nb_str name)
     return NULL;
 }
 
+static void report_tensor(nb_binder *b, int64_t i, const char *ignored)
+{
+    const nb_tensor *tensor = nb_checkpoint_at(b->ckpt, i);
+    nb_bind_note note = {.name = tensor->name, .tensor = tensor};
+    note.kind = b->used[i] ? NB_NOTE_BOUND : ignored ? NB_NOTE_IGNORED : NB_NOTE_UNEXPECTED;
+    note.role = b->used[i] ? b->used[i] - 1u : nb_bind_is_vision(tensor->name) ? NB_ROLE_VISION : NB_ROLE_COUNT;
+    note.detail = b->used[i] ? "" : ignored ? ignored : "nothing in config.json asks for it";
+    b->report(b->report_user, &note);
+}
+
+// The tensors that no row took.
 static int check_unused(nb_binder *b, nb_error *err)
 {
     for (int64_t i = 0; i < nb_checkpoint_count(b->ckpt); i++) {
         const nb_tensor *tensor = nb_checkpoint_at(b->ckpt, i);
-        if (b->used[i]) continue;
-        const char *why = ignored_because(b->model, tensor->name);
-        const char *kind = why ? "ignored" : "unexpected";
-        if (b->report) b->report(b->report_user, kind, tensor->name, why ? why : "nothing in config.json asks for it");
-        if (!b->report && !why)
-            return nb_binder_wrong(b, tensor, err,
-                                   "is unexpected: nothing in config.json asks for it, or it belongs to a "
-                                   "format that is not supported");
+        const char *ignored = b->used[i] ? NULL : ignored_because(b->model, tensor->name);
+        if (b->report)
+            report_tensor(b, i, ignored);
+        else if (!b->used[i] && !ignored)
+            return nb_binder_wrong(
+                b, tensor, err,
+                "is unexpected: nothing in config.json asks for it, or it belongs to a format that is "
+                "not supported");
     }
     return NB_OK;
 }
@@ -114,7 +126,7 @@ static int run_binder(const nb_checkpoint *ckpt, nb_bind_report report, void *us
     b.used = nb_alloc((size_t)nb_checkpoint_count(ckpt) + 1);
     int code = bind_all(&b, err);
     free(b.used);
-    if (code || !out)
+    if (code)
         nb_model_close(model);
     else
         *out = model;
@@ -127,8 +139,7 @@ int nb_model_bind(const nb_checkpoint *ckpt, nb_model **out, nb_error *err)
     return run_binder(ckpt, NULL, NULL, out, err);
 }
 
-void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user)
+void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user, nb_model **out)
 {
-    nb_error ignored; // in this mode every problem goes to `report`
-    run_binder(ckpt, report, user, NULL, &ignored);
+    run_binder(ckpt, report, user, out, NULL); // every problem goes to `report`
 }

@@ -46,9 +46,24 @@ typedef int (*nb_bind_visit)(void *user, const nb_bound *bound, nb_error *err);
 int nb_model_walk(const nb_model *model, nb_bind_visit visit, void *user, nb_error *err);
 bool nb_bind_is_vision(nb_str name); // a tensor of the vision tower
 
-// Everything that does not fit, for `inspect`: calls `report` with kind "missing", "unexpected", "ignored" or "wrong"
-// (dtype, shape or values).
-typedef void (*nb_bind_report)(void *user, const char *kind, nb_str name, const char *detail);
-void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user);
+// What became of every tensor, and what is missing, for `inspect`: binding that goes on after a problem.
+typedef enum nb_note_kind {
+    NB_NOTE_BOUND,
+    NB_NOTE_IGNORED,    // recognised and not used: vision
+    NB_NOTE_MISSING,    // config.json asks for it
+    NB_NOTE_UNEXPECTED, // nothing asks for it
+    NB_NOTE_WRONG,      // dtype, shape or values; it is noted as bound, too
+} nb_note_kind;
+typedef struct nb_bind_note {
+    nb_note_kind kind;
+    nb_str name;
+    const nb_tensor *tensor; // NULL when it is missing
+    nb_role role;            // NB_ROLE_COUNT where unknown
+    const char *detail;      // "" for bound ones
+} nb_bind_note;
+typedef void (*nb_bind_report)(void *user, const nb_bind_note *note);
+
+// The model holds what could be bound; matrices that could not have n_out = 0. For nb_model_walk and nb_model_close only.
+void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user, nb_model **out);
 
 #endif

@@ -7,11 +7,13 @@
 typedef struct nb_binder {
     const nb_checkpoint *ckpt;
     nb_model *model;
-    uint8_t *used;         // [count of tensors] 1: bound
+    uint8_t *used;         // [count of tensors] 0: not taken, else 1 + nb_role of the row that took it
+    nb_role role;          // of the row at hand
     nb_bind_report report; // NULL: the first problem ends the binding; else each is reported and binding goes on
     void *report_user;
 } nb_binder;
 
+void nb_binder_mark(nb_binder *b, const nb_tensor *tensor);
 // The tensor "<module><suffix>", marked as used; NULL if there is none.
 const nb_tensor *nb_binder_take(nb_binder *b, const char *module, const char *suffix);
 

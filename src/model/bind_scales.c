@@ -39,6 +39,7 @@ static int report_bad(nb_binder *b, const scan_item *item, int n_item, nb_error 
 {
     for (int i = 0; i < n_item; i++) {
         if (item[i].bad < 0) continue;
+        b->role = b->used[item[i].tensor - nb_checkpoint_at(b->ckpt, 0)] - 1u;
         int code = nb_binder_wrong(b, item[i].tensor, err,
                                    "has the code 0x%02x at byte %lld; block scales must be finite and positive",
                                    item[i].tensor->data[item[i].bad], (long long)item[i].bad);

@@ -7,12 +7,17 @@
 #include "model/bind_format.h"
 #include "numeric/bf16.h"
 
+void nb_binder_mark(nb_binder *b, const nb_tensor *tensor)
+{
+    b->used[tensor - nb_checkpoint_at(b->ckpt, 0)] = (uint8_t)(1 + b->role);
+}
+
 const nb_tensor *nb_binder_take(nb_binder *b, const char *module, const char *suffix)
 {
     char name[NB_BIND_NAME_MAX];
     int n = snprintf(name, sizeof name, "%s%s", module, suffix);
     const nb_tensor *tensor = nb_checkpoint_find(b->ckpt, (nb_str){name, (size_t)n});
-    if (tensor) b->used[tensor - nb_checkpoint_at(b->ckpt, 0)] = 1;
+    if (tensor) nb_binder_mark(b, tensor);
     return tensor;
 }
 
@@ -21,7 +26,8 @@ int nb_binder_missing(nb_binder *b, const char *module, const char *suffix, nb_e
     char name[NB_BIND_NAME_MAX];
     int n = snprintf(name, sizeof name, "%s%s", module, suffix);
     if (b->report) {
-        b->report(b->report_user, "missing", (nb_str){name, (size_t)n}, "config.json asks for it");
+        nb_bind_note note = {NB_NOTE_MISSING, {name, (size_t)n}, NULL, b->role, "config.json asks for it"};
+        b->report(b->report_user, &note);
         return NB_ERR_INPUT;
     }
     return nb_error_set(err, NB_ERR_INPUT, "%s: tensor \"%s\" is missing, though config.json asks for it",
@@ -36,7 +42,8 @@ int nb_binder_wrong(nb_binder *b, const nb_tensor *tensor, nb_error *err, const 
     vsnprintf(detail, sizeof detail, format, args);
     va_end(args);
     if (b->report) {
-        b->report(b->report_user, "wrong", tensor->name, detail);
+        nb_bind_note note = {NB_NOTE_WRONG, tensor->name, tensor, b->role, detail};
+        b->report(b->report_user, &note);
         return NB_ERR_INPUT;
     }
     return nb_error_set(err, NB_ERR_INPUT, "%s/%s: tensor \"%s\" %s", nb_checkpoint_folder(b->ckpt),

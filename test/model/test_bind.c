@@ -206,17 +206,16 @@ static void vision_is_ignored_and_mtp_may_be_absent(void **state)
 }
 
 typedef struct tally {
-    int missing, unexpected, ignored, wrong;
+    int n[5];
 } tally;
 
-static void count_kind(void *user, const char *kind, nb_str name, const char *detail)
+static void count_kind(void *user, const nb_bind_note *note)
 {
     tally *t = user;
-    assert_true(name.len > 0 && *detail);
-    t->missing += !strcmp(kind, "missing");
-    t->unexpected += !strcmp(kind, "unexpected");
-    t->ignored += !strcmp(kind, "ignored");
-    t->wrong += !strcmp(kind, "wrong");
+    t->n[note->kind]++;
+    assert_true(note->name.len > 0);
+    assert_true((note->kind == NB_NOTE_BOUND) == !*note->detail);
+    assert_true((note->kind == NB_NOTE_MISSING) == !note->tensor);
 }
 
 static void report_tells_all_problems_at_once(void **state)
@@ -234,8 +233,16 @@ static void report_tells_all_problems_at_once(void **state)
     nb_error err = {0};
     nb_test_ok(nb_checkpoint_open(nb_test_mini_write(&file), &ckpt, &err), &err);
     tally t = {0};
-    nb_model_report(ckpt, count_kind, &t);
-    assert_true(t.missing == 2 && t.unexpected == 1 && t.ignored == 1 && t.wrong == 1);
+    nb_model *model;
+    nb_model_report(ckpt, count_kind, &t, &model);
+    assert_int_equal(t.n[NB_NOTE_MISSING], 2);
+    assert_int_equal(t.n[NB_NOTE_UNEXPECTED], 1);
+    assert_int_equal(t.n[NB_NOTE_IGNORED], 1);
+    assert_int_equal(t.n[NB_NOTE_WRONG], 1);
+    assert_int_equal(t.n[NB_NOTE_BOUND], nb_checkpoint_count(ckpt) - 2);
+    assert_int_equal(model->layer[0].moe.gate.n_out, 0);
+    assert_int_equal(model->layer[1].moe.gate.n_out, 4);
+    nb_model_close(model);
     nb_checkpoint_close(ckpt);
     nb_test_file_drop(&file);
 }
