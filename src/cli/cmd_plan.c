@@ -90,7 +90,7 @@ static double roof_tokens_s(const planning *p)
 
 static void line(const char *label, double n_byte)
 {
-    printf("  %-34s %12s\n", label, nb_byte_text_of(n_byte).c_str);
+    printf("  %-38s %12s\n", label, nb_byte_text_of(n_byte).c_str);
 }
 
 static void print_weights(const planning *p)
@@ -101,10 +101,15 @@ static void print_weights(const planning *p)
     line("total", (double)p->plan.weight_bytes_total);
 }
 
+static const char *kv_text(const planning *p)
+{
+    return p->kv == NB_KV_FP8 ? "fp8" : "bf16";
+}
+
 static void print_text(const planning *p)
 {
     print_weights(p);
-    printf("\nsequence (KV cache %s)\n", nb_kv_format_name(p->kv));
+    printf("\nsequence (KV cache %s)\n", kv_text(p));
     line("KV per token", (double)p->plan.kv_bytes_per_token);
     line("KV page of 64 tokens", (double)p->plan.page_bytes);
     line("state slot", (double)p->plan.slot_bytes);
@@ -112,14 +117,14 @@ static void print_text(const planning *p)
            nb_byte_text_of((double)device_memory).c_str);
     line("scratch", (double)scratch);
     line(p->fit.fits ? "needed: fits" : "needed: DOES NOT FIT", (double)p->fit.needed_bytes);
-    printf("  %-34s %12" PRId64 "\n", "most sequences of that context", p->fit.max_sequences);
-    printf("  %-34s %12" PRId64 "\n", "longest context of as many", p->fit.max_context);
+    printf("  %-38s %12" PRId64 "\n", "most sequences of that context", p->fit.max_sequences);
+    printf("  %-38s %12" PRId64 "\n", "longest context of as many", p->fit.max_context);
     printf("\nstep: one token of each, the fewest bytes\n");
     line("weights (expected under even routing)", p->step.weight_bytes);
     line("states and journals", p->step.state_bytes);
     line("KV", p->step.kv_bytes);
     line("total", step_bytes(p));
-    printf("  %-34s %9.2f GFLOP\n", "operations", p->step.flop / 1e9);
+    printf("  %-38s %9.2f GFLOP\n", "operations", p->step.flop / 1e9);
     if (bandwidth_gb_s > 0)
         printf("  roof at %.0f GB/s: %.0f tokens/s, %.3f ms a step\n", bandwidth_gb_s, roof_tokens_s(p),
                step_bytes(p) / bandwidth_gb_s / 1e6);
@@ -139,9 +144,9 @@ static void print_json(const planning *p)
 {
     json_t *top = json_pack(
         "{s:b, s:s, s:o, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}, s:{s:f, s:f, s:f, s:f, s:f}}",
-        "from_config", p->from_config, "kv", nb_kv_format_name(p->kv), "weight_bytes", weights_json(p),
-        "kv_bytes_per_token", (json_int_t)p->plan.kv_bytes_per_token, "page_bytes", (json_int_t)p->plan.page_bytes,
-        "slot_bytes", (json_int_t)p->plan.slot_bytes, "fit", "device_bytes", (json_int_t)device_memory, "scratch_bytes",
+        "from_config", p->from_config, "kv", kv_text(p), "weight_bytes", weights_json(p), "kv_bytes_per_token",
+        (json_int_t)p->plan.kv_bytes_per_token, "page_bytes", (json_int_t)p->plan.page_bytes, "slot_bytes",
+        (json_int_t)p->plan.slot_bytes, "fit", "device_bytes", (json_int_t)device_memory, "scratch_bytes",
         (json_int_t)scratch, "context", (json_int_t)context, "sequences", (json_int_t)sequences, "needed_bytes",
         (json_int_t)p->fit.needed_bytes, "fits", p->fit.fits, "max_sequences", (json_int_t)p->fit.max_sequences,
         "max_context", (json_int_t)p->fit.max_context, "step", "weight_bytes", p->step.weight_bytes, "state_bytes",

@@ -6,14 +6,14 @@
 static const char *const role_names[NB_ROLE_COUNT] = {
     [NB_ROLE_EMBED] = "embed_tokens",
     [NB_ROLE_LM_HEAD] = "lm_head",
-    [NB_ROLE_NORM] = "norms and vectors",
+    [NB_ROLE_NORM] = "norms",
     [NB_ROLE_ATTENTION] = "attention",
-    [NB_ROLE_DELTANET] = "DeltaNet projections",
-    [NB_ROLE_DELTANET_GATE] = "DeltaNet gates",
+    [NB_ROLE_DELTANET] = "deltanet",
+    [NB_ROLE_DELTANET_GATE] = "deltanet_gates",
     [NB_ROLE_ROUTER] = "routers",
-    [NB_ROLE_EXPERT] = "routed experts",
-    [NB_ROLE_SHARED_EXPERT] = "shared experts",
-    [NB_ROLE_MTP] = "MTP",
+    [NB_ROLE_EXPERT] = "routed_experts",
+    [NB_ROLE_SHARED_EXPERT] = "shared_experts",
+    [NB_ROLE_MTP] = "mtp",
     [NB_ROLE_VISION] = "vision",
 };
 
