@@ -29,7 +29,8 @@ typedef struct nb_linear {
 const char *nb_format_name(nb_format format);
 int64_t nb_linear_bytes(const nb_linear *linear); // data and scales
 
-// Decodes row `i_out` to binary32: the oracle of every kernel. w: [n_in].
+// Decodes row `i_out` to binary32: the oracle of every kernel. w: [n_in]. The part: inputs [from, from + n), w: [n].
 void nb_linear_decode_row(const nb_linear *linear, int64_t i_out, float *w);
+void nb_linear_decode_part(const nb_linear *linear, int64_t i_out, int64_t from, int64_t n, float *w);
 
 #endif

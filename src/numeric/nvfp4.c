@@ -67,8 +67,5 @@ double nb_nvfp4_encode_row(const float *w, int64_t n, float scale_2, nb_nvfp4_me
 
 void nb_nvfp4_decode_row(const uint8_t *packed, const uint8_t *scale, int64_t n, float scale_2, float *w)
 {
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t code = (uint8_t)(packed[i / 2] >> (i % 2 * 4) & 15);
-        w[i] = nb_e2m1_to_f32(code) * nb_e4m3_to_f32(scale[i / NB_NVFP4_BLOCK]) * scale_2;
-    }
+    for (int64_t i = 0; i < n; i++) w[i] = nb_nvfp4_element(packed, scale, i, scale_2);
 }

@@ -36,6 +36,13 @@ NB_HD uint8_t nb_e2m1_from_f32(float x)
     return (uint8_t)(code | (x < 0 ? 8u : 0u));
 }
 
+// Element i of a row.
+NB_HD float nb_nvfp4_element(const uint8_t *packed, const uint8_t *scale, int64_t i, float scale_2)
+{
+    uint8_t code = (uint8_t)(packed[i / 2] >> (i % 2 * 4) & 15);
+    return nb_e2m1_to_f32(code) * nb_e4m3_to_f32(scale[i / NB_NVFP4_BLOCK]) * scale_2;
+}
+
 // scale_2 of a tensor whose largest magnitude is `amax`: amax / (6 * 448). All zero: 1.0, our convention.
 float nb_nvfp4_scale_2(float amax);
 
