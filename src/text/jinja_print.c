@@ -185,7 +185,7 @@ nb_str nb_text_repr(nb_jinja *j, nb_value v)
 
 static void add_json_unit(nb_jinja *j, nb_text *t, uint32_t unit)
 {
-    char out[8];
+    char out[16]; // six are written; the compiler cannot know that a unit has 16 bits
     snprintf(out, sizeof(out), "\\u%04x", unit);
     nb_text_add_c(j, t, out);
 }
