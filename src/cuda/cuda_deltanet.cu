@@ -122,7 +122,7 @@ template <int W> __global__ void __launch_bounds__(THREADS) delta_kernel(const _
     part<W> S;
 #pragma unroll
     for (int i = 0; i < part<W>::n_row; i++)
-        S.s[i] = s.n_past == 0 ? make_float4(0, 0, 0, 0)
+        S.s[i] = s.n_past == s.n_keep ? make_float4(0, 0, 0, 0)
                                : __ldcs((const float4 *)(state + (row0 + i * part<W>::step) * DIM + c4 * 4));
     for (int r = 0; r < n_row; r++) {
         const float *row = journal + r * NB_GDN_JOURNAL_FLOATS;

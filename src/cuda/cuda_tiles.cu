@@ -4,7 +4,7 @@
 template <int KIND> static constexpr int units_of = KIND == NB_KIND_BF16 ? 1 : 2; // units of a warp per stage
 enum { STAGES = 2, WARPS_MAX = 8 };
 
-template <int KIND> static constexpr int stage_tiles(void) { return units_of<KIND> * nb_unit<KIND>::n_tile; }
+template <int KIND> static constexpr int stage_tiles = units_of<KIND> * nb_unit<KIND>::n_tile;
 
 __device__ __forceinline__ void copy_async(void *to, const void *from)
 {
@@ -34,7 +34,7 @@ __device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix 
 template <int KIND, int NT, bool PAIRED>
 __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_constant__ nb_tiles_args t)
 {
-    constexpr int U = units_of<KIND>, n_tile = nb_unit<KIND>::n_tile, TS = stage_tiles<KIND>();
+    constexpr int U = units_of<KIND>, n_tile = nb_unit<KIND>::n_tile, TS = stage_tiles<KIND>;
     constexpr int unit_words = nb_unit<KIND>::n_chunk * n_tile * 32;
     extern __shared__ __align__(16) uint16_t x[];
     nb_grid_release();
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
 template <int KIND, int NT, bool PAIRED>
 static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
 {
-    int columns = t->n_split * stage_tiles<KIND>() * NB_CUDA_K_TILE + 8, warps = t->n_row_warp * t->n_split;
+    int columns = t->n_split * stage_tiles<KIND> * NB_CUDA_K_TILE + 8, warps = t->n_row_warp * t->n_split;
     size_t smem = (size_t)STAGES * NT * 8 * columns * 2, red = (size_t)warps * NT * 128 * 4;
     dim3 grid(nb_ceil_div(n_row_tile, t->n_row_warp), n_column_tile);
     return nb_cuda_start(at, tiles_kernel<KIND, NT, PAIRED>, grid, warps * 32, smem > red ? smem : red, err, *t);

@@ -1,0 +1,307 @@
+// The kernels of cuda_head.h. A row is read by NB_HEAD_PARTS blocks once (raw maximum and sum, shaped argmax); the rest is one
+// block a row: done for greedy rows, else thresholds by radix selection and a draw by prefix sums in id order.
+//
+// Bytes: a greedy row once; a sampled one about ten times, from L2.
+#include "cuda/cuda_head.h"
+
+#include "cuda/cuda_route.cuh"
+#include "cuda/cuda_source.cuh"
+#include "numeric/random.h"
+
+enum { PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
+
+__global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok, const uint16_t *table,
+                             int d_model, int vocab, float *out)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    int i = blockIdx.x, id = tok[i];
+    if (id == NB_TOKEN_LAST) id = last_tok[tok_slot[i]];
+    id = min(max(id, 0), vocab - 1);
+    for (int j = threadIdx.x; j < d_model; j += blockDim.x)
+        out[(int64_t)i * d_model + j] = nb_bf16_to_f32(table[(int64_t)id * d_model + j]);
+}
+
+int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
+                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, nb_error *err)
+{
+    return nb_cuda_start(at, embed_kernel, n_tok, PART_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model, vocab, out);
+}
+
+__global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    const nb_row &r = p.row[blockIdx.y];
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.vocab; i += gridDim.x * blockDim.x) {
+        bool allowed = r.mask_first < 0 || (p.mask[r.mask_first + (i >> 5)] >> (i & 31) & 1u);
+        p.z[(int64_t)blockIdx.y * p.vocab + i] = allowed ? p.logits[(int64_t)blockIdx.y * p.vocab + i] : -INFINITY;
+    }
+}
+
+__device__ static float penalize(float z, const nb_sampling &s, int n_output)
+{
+    z = z > 0 ? z / s.repetition_penalty : z * s.repetition_penalty;
+    z -= s.frequency_penalty * (float)n_output;
+    return n_output > 0 ? z - s.presence_penalty : z;
+}
+
+// History and bias of a row. A token that was given as NB_TOKEN_LAST is one more of the output.
+__global__ void shape_kernel(const __grid_constant__ nb_cuda_head p)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    const nb_row &r = p.row[blockIdx.x];
+    float *z = p.z + (int64_t)blockIdx.x * p.vocab;
+    const nb_seq &s = p.seq[r.seq];
+    int extra = p.tok[s.tok_first] == NB_TOKEN_LAST ? p.last_tok[s.slot] : -1;
+    bool penalties = r.sampling.repetition_penalty != 1 || r.sampling.presence_penalty != 0 || r.sampling.frequency_penalty != 0;
+    __shared__ int found;
+    if (threadIdx.x == 0) found = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; penalties && i < r.n_history; i += blockDim.x) {
+        nb_history h = p.history[r.history_first + i];
+        if (h.tok == extra) found = 1;
+        z[h.tok] = penalize(z[h.tok], r.sampling, h.n_output + (h.tok == extra));
+    }
+    __syncthreads();
+    if (threadIdx.x == 0 && penalties && extra >= 0 && !found) z[extra] = penalize(z[extra], r.sampling, 1);
+    __syncthreads();
+    for (int i = threadIdx.x; i < r.n_bias; i += blockDim.x) z[p.bias[r.bias_first + i].tok] += p.bias[r.bias_first + i].bias;
+}
+
+__global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constant__ nb_cuda_head p)
+{
+    __shared__ float value[32], sums[32];
+    __shared__ int index[32];
+    nb_grid_release();
+    nb_grid_wait();
+    int row = blockIdx.y, per = (p.vocab + NB_HEAD_PARTS - 1) / NB_HEAD_PARTS, first = blockIdx.x * per;
+    const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
+    float raw_top = -INFINITY, top = -INFINITY, sum = 0;
+    int at = p.vocab;
+    for (int i = first + threadIdx.x; i < min(first + per, p.vocab); i += PART_THREADS) {
+        float v = raw[i], s = z[i];
+        if (v > raw_top) sum = sum * __expf(raw_top - v) + 1, raw_top = v;
+        else sum += __expf(v - raw_top);
+        if (s > top) top = s, at = i;
+    }
+    float all = nb_warp_max(raw_top);
+    sum = nb_warp_sum(all == -INFINITY ? 0.0f : sum * __expf(raw_top - all));
+    nb_warp_argmax(&top, &at);
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    __shared__ float tops[32];
+    if (lane == 0) value[warp] = all, sums[warp] = sum, tops[warp] = top, index[warp] = at;
+    __syncthreads();
+    if (warp > 0) return;
+    bool in = lane < PART_THREADS / 32;
+    raw_top = in ? value[lane] : -INFINITY, sum = in ? sums[lane] : 0, top = in ? tops[lane] : -INFINITY;
+    at = in ? index[lane] : p.vocab;
+    all = nb_warp_max(raw_top);
+    sum = nb_warp_sum(raw_top == -INFINITY ? 0.0f : sum * __expf(raw_top - all));
+    nb_warp_argmax(&top, &at);
+    if (lane == 0) p.part[row * NB_HEAD_PARTS + blockIdx.x] = {all, sum, top, at};
+}
+
+// Floats in an order that unsigned integers keep.
+__device__ static uint32_t ordered(float x)
+{
+    uint32_t b = nb_f32_bits(x);
+    return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+typedef struct draw_state { // of one row, in shared memory
+    double bin[RADIX];      // mass of a radix digit
+    double scan[DRAW_THREADS / 32];
+    double left;
+    uint32_t prefix;
+    int best, count;
+} draw_state;
+
+__device__ static double block_sum(double v, draw_state *d)
+{
+    for (int o = 16; o; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) d->scan[threadIdx.x >> 5] = v;
+    __syncthreads();
+    double sum = 0;
+    for (int i = 0; i < DRAW_THREADS / 32; i++) sum += d->scan[i];
+    return sum;
+}
+
+// The smallest key such that the mass of the keys above it is < want; *left = what of its own mass is still wanted.
+// mass(i) of token i is >= 0; tokens with key below `least` do not count.
+template <class M> __device__ static uint32_t select_key(const float *z, int vocab, uint32_t least, double want, M mass, draw_state *d, double *left)
+{
+    if (threadIdx.x == 0) d->prefix = 0, d->left = want;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        for (int i = threadIdx.x; i < RADIX; i += DRAW_THREADS) d->bin[i] = 0;
+        __syncthreads();
+        uint32_t prefix = d->prefix, mask = shift == 24 ? 0 : 0xffffffffu << (shift + 8);
+        for (int i = threadIdx.x; i < vocab; i += DRAW_THREADS) {
+            uint32_t key = ordered(z[i]);
+            if (key >= least && (key & mask) == prefix) atomicAdd(&d->bin[(key >> shift) & 255u], mass(i));
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            int b = RADIX - 1, last = -1;
+            for (; b >= 0; b--) {
+                if (d->bin[b] > 0) last = b;
+                if (d->bin[b] >= d->left) break;
+                d->left -= d->bin[b];
+            }
+            if (b < 0) b = last < 0 ? 0 : last, d->left = d->bin[b]; // rounding ate the rest: the lowest key there is
+            d->prefix |= (uint32_t)b << shift;
+        }
+        __syncthreads();
+    }
+    *left = d->left;
+    uint32_t key = d->prefix;
+    __syncthreads();
+    return key;
+}
+
+// Of the tokens whose key is `key`, the id behind the first n ones.
+__device__ static int tie_end(const float *z, int vocab, uint32_t key, int n, draw_state *d)
+{
+    int per = (vocab + DRAW_THREADS - 1) / DRAW_THREADS, first = threadIdx.x * per, mine = 0;
+    for (int i = first; i < min(first + per, vocab); i++) mine += ordered(z[i]) == key;
+    __shared__ int counts[DRAW_THREADS];
+    counts[threadIdx.x] = mine;
+    if (threadIdx.x == 0) d->count = vocab;
+    __syncthreads();
+    int before = 0;
+    for (int i = 0; i < (int)threadIdx.x; i++) before += counts[i];
+    if (before < n && before + mine >= n)
+        for (int i = first; i < min(first + per, vocab); i++)
+            if (ordered(z[i]) == key && ++before == n) d->count = i + 1;
+    __syncthreads();
+    int end = d->count;
+    __syncthreads();
+    return end;
+}
+
+__device__ static int draw_token(const nb_cuda_head &p, const nb_row &r, const float *z, float top, draw_state *d)
+{
+    const nb_sampling &s = r.sampling;
+    float t = s.temperature;
+    uint32_t key = 0;
+    int tie = p.vocab; // tokens with this key count up to this id
+    double left;
+    auto weight = [&](int i) { return (double)expf((z[i] - top) / t); };
+    auto kept = [&](int i, uint32_t k, int e) { uint32_t o = ordered(z[i]); return o > k || (o == k && i < e); };
+    if (s.top_k > 0 && s.top_k < p.vocab) {
+        key = select_key(z, p.vocab, 0, (double)s.top_k, [](int) { return 1.0; }, d, &left);
+        tie = tie_end(z, p.vocab, key, (int)left, d);
+    }
+    if (s.top_p < 1) {
+        double sum = 0;
+        for (int i = threadIdx.x; i < p.vocab; i += DRAW_THREADS) sum += kept(i, key, tie) ? weight(i) : 0;
+        double want = s.top_p * block_sum(sum, d);
+        uint32_t k = key;
+        int e = tie;
+        uint32_t found = select_key(z, p.vocab, key, want, [&](int i) { return kept(i, k, e) ? weight(i) : 0.0; }, d, &left);
+        double one = exp((double)0); // ties share one weight: as many of them as fill what is left
+        float zk = nb_f32_from_bits(found & 0x80000000u ? found & 0x7fffffffu : ~found);
+        one = (double)expf((zk - top) / t);
+        int n = one > 0 ? (int)ceil(left / one - 1e-12) : 1;
+        int end = tie_end(z, p.vocab, found, n < 1 ? 1 : n, d);
+        tie = found == key && end > tie ? tie : end, key = found;
+    }
+    float least = s.min_p > 0 ? s.min_p : 0;
+    int per = (p.vocab + DRAW_THREADS - 1) / DRAW_THREADS, first = threadIdx.x * per;
+    double mine = 0;
+    for (int i = first; i < min(first + per, p.vocab); i++)
+        if (kept(i, key, tie) && z[i] > -INFINITY && weight(i) >= least) mine += weight(i);
+    __shared__ double sums[DRAW_THREADS];
+    sums[threadIdx.x] = mine;
+    if (threadIdx.x == 0) d->best = -1;
+    __syncthreads();
+    double before = 0, all = 0;
+    for (int i = 0; i < DRAW_THREADS; i++) {
+        if (i < (int)threadIdx.x) before += sums[i];
+        all += sums[i];
+    }
+    const nb_seq &q = p.seq[r.seq];
+    uint64_t position = (uint64_t)(q.n_past + r.tok - q.tok_first + 1);
+    double u = (double)nb_random_unit(nb_random_philox(s.seed, position, 0).v[0]) * all;
+    if (mine > 0 && before <= u && before + mine > u)
+        for (int i = first; i < min(first + per, p.vocab); i++) {
+            if (!(kept(i, key, tie) && z[i] > -INFINITY && weight(i) >= least)) continue;
+            before += weight(i);
+            if (before > u) {
+                d->best = i;
+                break;
+            }
+        }
+    __syncthreads();
+    return d->best;
+}
+
+__device__ static int rank_of(const float *raw, int vocab, int tok, draw_state *d)
+{
+    double n = 0;
+    for (int i = threadIdx.x; i < vocab; i += DRAW_THREADS) n += raw[i] > raw[tok] || (raw[i] == raw[tok] && i < tok);
+    return 1 + (int)block_sum(n, d);
+}
+
+__device__ static void top_tokens(const float *raw, int vocab, int n_top, float lse, nb_row_result *out)
+{
+    __shared__ float value[32];
+    __shared__ int index[32];
+    float bound = INFINITY;
+    int bound_tok = -1;
+    for (int k = 0; k < n_top; k++) {
+        float v = -INFINITY;
+        int at = vocab;
+        for (int i = threadIdx.x; i < vocab; i += DRAW_THREADS)
+            if ((raw[i] < bound || (raw[i] == bound && i > bound_tok)) && raw[i] > v) v = raw[i], at = i;
+        nb_warp_argmax(&v, &at);
+        __syncthreads();
+        if ((threadIdx.x & 31) == 0) value[threadIdx.x >> 5] = v, index[threadIdx.x >> 5] = at;
+        __syncthreads();
+        v = value[threadIdx.x & 31], at = index[threadIdx.x & 31];
+        nb_warp_argmax(&v, &at);
+        bound = v, bound_tok = at;
+        if (threadIdx.x == 0) out->top_tok[k] = at, out->top_logprob[k] = v - lse;
+    }
+}
+
+__global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constant__ nb_cuda_head p)
+{
+    __shared__ draw_state d;
+    nb_grid_release();
+    nb_grid_wait();
+    int row = blockIdx.x;
+    const nb_row r = p.row[row];
+    const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
+    nb_head_part part = p.part[row * NB_HEAD_PARTS + (threadIdx.x & 31)];
+    float raw_top = nb_warp_max(part.raw_top), top = part.top;
+    int tok = part.top_tok;
+    float sum = nb_warp_sum(part.raw_sum * expf(part.raw_top - raw_top)), lse = raw_top + logf(sum);
+    nb_warp_argmax(&top, &tok);
+    bool plain = r.sampling.temperature == 0 && !p.shaped;
+    if (tok >= p.vocab) tok = -1;
+    else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE)) tok = draw_token(p, r, z, top, &d);
+    if (!(r.flags & NB_ROW_SAMPLE)) tok = -1;
+    nb_row_result *out = p.result + row;
+    int rank = tok < 0 ? 0 : plain ? 1 : rank_of(raw, p.vocab, tok, &d);
+    int target_rank = r.target < 0 ? 0 : rank_of(raw, p.vocab, r.target, &d);
+    if (r.n_top > 0) top_tokens(raw, p.vocab, min(r.n_top, (int)NB_TOP_LOGPROBS_MAX), lse, out);
+    if (threadIdx.x) return;
+    out->tok = tok, out->rank = rank, out->target_rank = target_rank, out->n_top = r.n_top;
+    out->logprob = tok < 0 ? 0.0f : raw[tok] - lse;
+    out->target_logprob = r.target < 0 ? 0.0f : raw[r.target] - lse;
+    if (tok >= 0) p.last_tok[p.seq[r.seq].slot] = tok;
+}
+
+int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *p, nb_error *err)
+{
+    dim3 grid(NB_HEAD_PARTS, p->n_row);
+    if (p->shaped) {
+        NB_TRY(nb_cuda_start(at, mask_kernel, grid, PART_THREADS, 0, err, *p));
+        NB_TRY(nb_cuda_start(at, shape_kernel, p->n_row, PART_THREADS, 0, err, *p));
+    }
+    NB_TRY(nb_cuda_start(at, part_kernel, grid, PART_THREADS, 0, err, *p));
+    return nb_cuda_start(at, draw_kernel, p->n_row, DRAW_THREADS, 0, err, *p);
+}

@@ -1,0 +1,35 @@
+// Both ends of a step: embedding of tokens (NB_TOKEN_LAST included), and drawing tokens from logits on the device by the rules
+// of model/batch.h.
+#ifndef NB_CUDA_HEAD_H
+#define NB_CUDA_HEAD_H
+
+#include "cuda/cuda_linear.h"
+
+enum { NB_HEAD_PARTS = 32 }; // blocks that share the first pass over a row
+
+typedef struct nb_head_part { // of one piece of a row
+    float raw_top, raw_sum;   // largest raw logit, sum of exp(logit - raw_top)
+    float top;                // largest shaped logit ..
+    int32_t top_tok;          // .. and its lowest token
+} nb_head_part;
+
+typedef struct nb_cuda_head {
+    int n_row, vocab, shaped; // shaped: some row has penalties, bias or a mask: z is used
+    const nb_row *row;        // device copy; first of history, bias, mask index the arrays below
+    const nb_seq *seq;
+    const int32_t *tok;       // the batch's tokens
+    const nb_history *history;
+    const nb_bias *bias;
+    const uint32_t *mask;
+    const float *logits;      // [n_row][vocab]
+    float *z;                 // [n_row][vocab], or NULL
+    nb_head_part *part;       // [n_row][NB_HEAD_PARTS]
+    nb_row_result *result;    // [n_row]
+    int32_t *last_tok;        // [slot]
+} nb_cuda_head;
+
+int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
+                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, nb_error *err);
+int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *head, nb_error *err);
+
+#endif
