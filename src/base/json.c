@@ -1,8 +1,6 @@
 // JSON by jansson. Everything that reads JSON from outside comes through nb_json_parse.
 #include "base/json.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define INTEGER_MARK_JSON "\\u0000integer:" // NB_JSON_INTEGER_MARK inside a JSON string
@@ -35,16 +33,18 @@ static bool is_number_char(char c)
 
 static bool is_big_integer(nb_str number)
 {
-    errno = 0;
-    char *end;
-    strtoll(number.ptr, &end, 10); // stops at the first character that is no digit: the text goes on behind the number
-    return errno == ERANGE && end == number.ptr + number.len;
+    bool negative = number.len > 0 && number.ptr[0] == '-';
+    nb_str digits = nb_str_slice(number, negative, number.len), limit = NB_STR("9223372036854775807");
+    if (digits.len < limit.len || digits.ptr[0] == '0') return false;
+    for (size_t i = 0; i < digits.len; i++)
+        if (digits.ptr[i] < '0' || digits.ptr[i] > '9') return false;
+    if (digits.len > limit.len) return true;
+    return memcmp(digits.ptr, limit.ptr, limit.len) > 0 && !(negative && nb_str_equal_c(digits, "9223372036854775808"));
 }
 
 // Copies `text` with integers beyond 64 bits as marked strings; false, and nothing in `out`, when there are none.
 static bool mark_big_integers(nb_str text, nb_buf *out)
 {
-    enum { DIGITS_MIN = 19 }; // of an integer that does not fit
     bool in_string = false;
     size_t copied = 0;
     for (size_t i = 0, end; i < text.len; i = end) {
@@ -55,7 +55,7 @@ static bool mark_big_integers(nb_str text, nb_buf *out)
         if (in_string || !is_number_char(c)) continue;
         while (end < text.len && is_number_char(text.ptr[end])) end++;
         nb_str number = nb_str_slice(text, i, end);
-        if (number.len < DIGITS_MIN || end == text.len || !is_big_integer(number)) continue;
+        if (!is_big_integer(number)) continue;
         nb_buf_add_str(out, nb_str_slice(text, copied, i));
         nb_buf_printf(out, "\"" INTEGER_MARK_JSON "%.*s\"", (int)number.len, number.ptr);
         copied = end;

@@ -33,13 +33,20 @@ int64_t nb_value_length(nb_jinja *j, nb_value v)
     }
 }
 
-nb_seq nb_value_items(nb_jinja *j, nb_value v)
+static nb_seq items_of(nb_jinja *j, nb_value v)
 {
     if (nb_value_is_seq(v)) return *v.seq;
     if (v.kind == NB_V_DICT) return (nb_seq){.item = v.dict->key, .n = v.dict->n};
     if (v.kind == NB_V_STR) return *chars_of(j, v.text).seq;
     if (v.kind == NB_V_UNDEFINED) return (nb_seq){0};
     nb_jinja_fail(j, "'%s' object is not iterable", nb_value_type(v));
+}
+
+nb_seq nb_value_items(nb_jinja *j, nb_value v)
+{
+    nb_seq items = items_of(j, v);
+    if (!items.item) items.item = &NB_NONE; // so that callers may add offsets
+    return items;
 }
 
 static const nb_native *find_method(nb_value v, nb_str name)

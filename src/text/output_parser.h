@@ -1,9 +1,10 @@
-// What the model wrote, split into reasoning, content and tool calls: an incremental state machine over text that arrives
-// in any pieces. The events of a text do not depend on how it was cut.
+// What the model wrote, split into reasoning, content and tool calls: an incremental state machine over text that
+// arrives in any pieces. The events of a text do not depend on how it was cut.
 //
 // Reasoning parser "qwen3": text up to </think> is reasoning (the prompt may already have opened it).
-// Tool parsers: "qwen3_xml" / "qwen3_coder": <tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>;
-// "hermes": <tool_call>{"name": ..., "arguments": {...}}</tool_call>. Argument types follow the tool's JSON schema.
+// Tool parsers: "qwen3_xml" / "qwen3_coder":
+// <tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>; "hermes": <tool_call>{"name": ...,
+// "arguments": {...}}</tool_call>. Argument types follow the tool's JSON schema.
 #ifndef NB_OUTPUT_PARSER_H
 #define NB_OUTPUT_PARSER_H
 
@@ -32,7 +33,7 @@ typedef struct nb_output_parser_options {
     nb_reasoning_format reasoning;
     bool starts_in_reasoning; // the prompt ended inside <think>
     nb_tool_format tool;
-    const json_t *tools;      // the request's tools (borrowed; must outlive the parser), or NULL: then types are guessed
+    const json_t *tools; // the request's tools (borrowed; must outlive the parser), or NULL: then types are guessed
 } nb_output_parser_options;
 
 nb_output_parser *nb_output_parser_open(const nb_output_parser_options *options);

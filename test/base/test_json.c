@@ -100,6 +100,26 @@ static void writing_keeps_order_and_letters(void **state)
     json_decref(object);
 }
 
+static void integers_beyond_64_bits_keep_their_digits(void **state)
+{
+    (void)state;
+    nb_str text = NB_STR(
+        "[9223372036854775807,-9223372036854775808,9223372036854775808,-12345678901234567890,\"99999999999999999999\","
+        "{\"18446744073709551615\":18446744073709551615},1.5]");
+    json_t *value = NULL;
+    nb_error err = {0};
+    nb_buf out = {0};
+    nb_test_ok(nb_json_parse(text, "text", &value, &err), &err);
+    assert_true(json_integer_value(json_array_get(value, 0)) == INT64_MAX);
+    assert_true(json_integer_value(json_array_get(value, 1)) == INT64_MIN);
+    assert_true(nb_str_equal_c(nb_json_big_integer(json_array_get(value, 3)), "-12345678901234567890"));
+    assert_null(nb_json_big_integer(json_array_get(value, 4)).ptr);
+    nb_json_write(value, &out);
+    assert_true(nb_str_equal(nb_buf_str(&out), text));
+    nb_buf_drop(&out);
+    json_decref(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +128,7 @@ int main(void)
         cmocka_unit_test(fields_are_typed),
         cmocka_unit_test(messages_name_the_field),
         cmocka_unit_test(writing_keeps_order_and_letters),
+        cmocka_unit_test(integers_beyond_64_bits_keep_their_digits),
     };
     return nb_test_run("base/json", tests);
 }
