@@ -98,7 +98,7 @@ static const char *type_name(const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT: return "an object";
     case JSON_ARRAY: return "an array";
-    case JSON_STRING: return "a string";
+    case JSON_STRING: return nb_json_big_integer(value).ptr ? "an integer beyond 64 bits" : "a string";
     case JSON_INTEGER: return "an integer";
     case JSON_REAL: return "a number with a fraction";
     case JSON_NULL: return "null";
@@ -170,7 +170,8 @@ int nb_json_str(const json_t *object, const char *path, const char *key, nb_json
     json_t *value;
     field f = {path, key};
     NB_TRY(find(object, f, need, "a string", &value, err));
-    if (value && !json_is_string(value)) return wrong_type(f, "a string", value, err);
+    bool is_string = json_is_string(value) && !nb_json_big_integer(value).ptr;
+    if (value && !is_string) return wrong_type(f, "a string", value, err);
     if (value) *out = (nb_str){json_string_value(value), json_string_length(value)};
     return NB_OK;
 }
