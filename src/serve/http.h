@@ -24,13 +24,18 @@ typedef struct nb_http_exchange nb_http_exchange;
 // Runs on one of the HTTP threads, which serves other connections too: tens of milliseconds are fine, waiting is not.
 typedef void (*nb_http_handler)(void *user, nb_http_exchange *exchange);
 
+typedef enum nb_http_access {
+    NB_HTTP_KEYED,  // needs an API key where there are any; 503 while the server drains
+    NB_HTTP_OPEN,   // needs none
+    NB_HTTP_ALWAYS, // needs none, and is served while the server drains: /health, /readyz, /metrics
+} nb_http_access;
+
 typedef struct nb_http_route {
     const char *method; // "GET" (serves HEAD as well), "POST", ...
     const char *path;   // "/v1/models", without the root path; "/v1/models/*" takes any rest, see nb_http_path_rest
     nb_http_handler fn;
     void *user;
-    bool open;     // no API key is asked for
-    bool draining; // still served while the server drains (/health, /readyz, /metrics)
+    nb_http_access access;
 } nb_http_route;
 
 typedef struct nb_http_options { // zero means the default of serve_limits.h
