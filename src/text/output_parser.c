@@ -313,7 +313,7 @@ int nb_reasoning_format_parse(const char *name, nb_reasoning_format *out, nb_err
 {
     static const format_name known[] = {
         {"none", NB_REASONING_NONE}, {"qwen3", NB_REASONING_QWEN3}, {"deepseek_r1", NB_REASONING_QWEN3}, {0}};
-    int format;
+    int format = 0;
     NB_TRY(find_format(known, "reasoning", name, &format, err));
     *out = (nb_reasoning_format)format;
     return NB_OK;
@@ -328,7 +328,7 @@ int nb_tool_format_parse(const char *name, nb_tool_format *out, nb_error *err)
         {"hermes", NB_TOOL_HERMES},
         {0},
     };
-    int format;
+    int format = 0;
     NB_TRY(find_format(known, "tool call", name, &format, err));
     *out = (nb_tool_format)format;
     return NB_OK;

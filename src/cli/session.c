@@ -1,0 +1,85 @@
+// Opens in the order checkpoint, model, tokenizer, device; closes in the opposite one. See session.h.
+#include "cli/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cpu/cpu_device.h"
+#include "cuda/cuda_device.h"
+#include "model/bind.h"
+
+#define TEXT_FILE_MAX ((size_t)1 << 30)
+
+static bool is(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+static int open_cpu(const nb_session_options *o, nb_device **out, nb_error *err)
+{
+    nb_cpu_options options = {.n_thread = (int)o->n_thread, .bf16_activations = is(o->activations, "bf16")};
+    if (is(o->kernels, "scalar")) options.kernels = NB_CPU_SCALAR;
+    if (is(o->kernels, "avx2")) options.kernels = NB_CPU_AVX2;
+    if (is(o->kernels, "avx512")) options.kernels = NB_CPU_AVX512;
+    return nb_cpu_open(&options, out, err);
+}
+
+static int open_device(const nb_session_options *o, nb_device **out, nb_error *err)
+{
+    nb_cuda_options cuda = {.gpu_memory_utilization = o->gpu_memory_utilization};
+    if (is(o->device, "cuda")) return nb_cuda_open(&cuda, out, err);
+    if (is(o->device, "auto") && nb_cuda_open(&cuda, out, err) == NB_OK) return NB_OK;
+    return open_cpu(o, out, err);
+}
+
+static nb_kv_format kv_format(const char *name, const nb_config *config)
+{
+    if (is(name, "auto")) return config->kv_cache_fp8 ? NB_KV_FP8 : NB_KV_BF16;
+    if (is(name, "f32")) return NB_KV_F32;
+    return is(name, "bf16") ? NB_KV_BF16 : NB_KV_FP8;
+}
+
+int nb_session_open(const char *name, const nb_session_options *options, nb_session *s, nb_error *err)
+{
+    *s = (nb_session){0};
+    NB_TRY(nb_command_checkpoint(name, &s->folder, err));
+    NB_TRY(nb_checkpoint_open(s->folder, &s->ckpt, err));
+    NB_TRY(nb_model_bind(s->ckpt, &s->model, err));
+    NB_TRY(nb_tokenizer_open(s->folder, &s->tokenizer, err));
+    NB_TRY(open_device(options, &s->device, err));
+    s->kv = kv_format(options->kv, &s->model->config);
+    return s->device->ops->load(s->device, s->model, err);
+}
+
+void nb_session_close(nb_session *s)
+{
+    if (s->device) s->device->ops->close(s->device);
+    if (s->tokenizer) nb_tokenizer_close(s->tokenizer);
+    if (s->model) nb_model_close(s->model);
+    if (s->ckpt) nb_checkpoint_close(s->ckpt);
+    *s = (nb_session){0};
+}
+
+static int read_stream(FILE *file, const char *name, nb_buf *out, nb_error *err)
+{
+    char block[65536];
+    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;) {
+        if (out->len + n > TEXT_FILE_MAX) return nb_error_set(err, NB_ERR_LIMIT, "%s: longer than 1 GiB", name);
+        nb_buf_add(out, block, n);
+    }
+    return ferror(file) ? nb_error_set(err, NB_ERR_IO, "%s: cannot read", name) : NB_OK;
+}
+
+int nb_session_ids(const nb_session *session, const char *path, nb_ids *out, nb_error *err)
+{
+    FILE *file = is(path, "-") ? stdin : fopen(path, "rb");
+    if (!file) return nb_error_set(err, NB_ERR_IO, "%s: cannot open the text", path);
+    nb_buf text = {0};
+    int code = read_stream(file, path, &text, err);
+    if (file != stdin) fclose(file);
+    if (code == NB_OK) code = nb_tokenizer_encode(session->tokenizer, nb_buf_str(&text), false, out, err);
+    nb_buf_drop(&text);
+    return code;
+}
