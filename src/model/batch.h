@@ -10,6 +10,10 @@
 //  3. Pages are NB_PAGE_TOKENS tokens of all attention layers. A sequence's pages cover n_past + n_new tokens, in order.
 //     Full pages may be shared by sequences; the last, partly filled one may not.
 //  4. Copies are done before the step, in order.
+//  5. Proposals follow the last confirmed token of the step: a draft is confirmed if the row before it drew it
+//     (NB_ROW_SAMPLE), so the row of the last definitive token must draw. Nothing drawn there: nothing proposed. The MTP
+//     module must have seen the whole sequence: a step with n_propose = 0 ends proposals until the slot starts afresh,
+//     so prefill chunks of a sequence that will speculate ask for some too (1 is enough).
 #ifndef NB_BATCH_H
 #define NB_BATCH_H
 
@@ -33,7 +37,7 @@ typedef struct nb_seq {
     int32_t tok_first;  // tok[tok_first .. tok_first + n_new)
     int32_t page_first; // page[page_first .. page_first + n_page)
     int32_t n_page;     // = ceil((n_past + n_new) / NB_PAGE_TOKENS)
-    int32_t n_propose;  // drafts the device shall propose after this step (MTP); 0: none
+    int32_t n_propose;  // drafts the device shall propose after this step (MTP, rule 5); 0: none
 } nb_seq;
 
 // How a token is drawn. Order of operations, as vLLM: penalties, logit bias, mask; temperature; top-k; top-p; min-p; draw.

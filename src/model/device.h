@@ -42,8 +42,8 @@ typedef enum nb_tap_site {
     NB_TAP_CONV_STATE,    // [kernel - 1][n_channel] of one sequence, oldest first
     NB_TAP_FINAL_NORM,    // [n_tok][d_model]
     NB_TAP_LOGITS,        // [n_row][vocab]
-    NB_TAP_MTP_HIDDEN,    // [rows][d_model] after mtp.norm
-    NB_TAP_MTP_LOGITS,    // [rows][vocab]
+    NB_TAP_MTP_HIDDEN,    // [rows][d_model] after mtp.norm, of the rows that take in the step's tokens (not the proposals')
+    NB_TAP_MTP_LOGITS,    // [rows][vocab] of the same rows
 } nb_tap_site;
 
 typedef struct nb_tap {

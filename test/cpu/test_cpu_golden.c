@@ -170,14 +170,13 @@ static void test_every_tap_equals_the_reference(void **state)
 {
     (void)state;
     check_taps((nb_cpu_options){.kernels = NB_CPU_SCALAR}, 0);
-    check_taps((nb_cpu_options){.kernels = NB_CPU_AUTO}, 0);
-    check_taps((nb_cpu_options){.kernels = NB_CPU_SCALAR, .gdn_chunked = true}, 0);
+    check_taps((nb_cpu_options){.kernels = NB_CPU_AUTO, .n_thread = 3}, 0);
 }
 
 static void test_taps_with_drafts_show_the_state_with_them(void **state)
 {
     (void)state;
-    check_taps((nb_cpu_options){.kernels = NB_CPU_SCALAR}, 5);
+    check_taps((nb_cpu_options){.kernels = NB_CPU_AUTO}, 5);
 }
 
 int main(void)
