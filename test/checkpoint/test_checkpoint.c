@@ -1,11 +1,19 @@
 // Opening folders: shards with and without an index, look-up, and names in the Hugging Face cache.
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "checkpoint/checkpoint.h"
 #include "support/check.h"
+#include "support/full_size.h"
 #include "support/write_safetensors.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#define NB_SANITIZED 1 // the sanitizer's own memory counts, too
+#else
+#define NB_SANITIZED 0
+#endif
 
 static void write_in(const char *folder, const char *name, const char *text)
 {
@@ -64,6 +72,30 @@ static void config_alone_opens_without_tensors(void **state)
     assert_null(ckpt);
     nb_test_fails(nb_checkpoint_open("/no/such/folder", &ckpt, &err), &err, "/no/such/folder: no such folder");
     assert_true(nb_checkpoint_has_weights(nb_test_path("models/demo")));
+}
+
+static void full_size_opens_in_bounded_memory(void **state)
+{
+    (void)state;
+    char folder[4100];
+    snprintf(folder, sizeof folder, "%s/full", nb_test_tmp());
+    mkdir(folder, 0777);
+    nb_test_full_size_write(folder);
+    nb_checkpoint *ckpt;
+    nb_error err = {0};
+    nb_test_ok(nb_checkpoint_open(folder, &ckpt, &err), &err);
+    assert_int_equal(nb_checkpoint_count(ckpt), NB_TEST_FULL_SIZE_TENSORS);
+    assert_int_equal(nb_checkpoint_shard_count(ckpt), 3);
+    const char *name = "model.language_model.layers.39.mlp.experts.255.down_proj.weight_scale";
+    const nb_tensor *tensor = nb_checkpoint_find(ckpt, nb_str_from(name));
+    assert_true(tensor && tensor->dim[0] == 2048 && tensor->dim[1] == 32 && tensor->shard == 2);
+    int64_t n_byte = 0;
+    for (int64_t i = 0; i < NB_TEST_FULL_SIZE_TENSORS; i++) n_byte += (int64_t)nb_checkpoint_at(ckpt, i)->n_byte;
+    assert_true(n_byte > INT64_C(23400000000) && n_byte < INT64_C(23420000000));
+    nb_checkpoint_close(ckpt);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    if (!NB_SANITIZED) assert_true(usage.ru_maxrss < 500 * 1024);
 }
 
 // <cache>/models--org--name with the given refs/main and snapshots.
@@ -137,6 +169,7 @@ int main(void)
         cmocka_unit_test(demo_opens_and_every_tensor_is_found),
         cmocka_unit_test(a_file_stands_for_its_folder),
         cmocka_unit_test(config_alone_opens_without_tensors),
+        cmocka_unit_test(full_size_opens_in_bounded_memory),
         cmocka_unit_test(hub_names_follow_refs_main_or_the_only_snapshot),
         cmocka_unit_test(hub_roots_are_tried_in_hugging_faces_order),
     };
