@@ -2,9 +2,17 @@
 #include "cpu/cpu_kernels_internal.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
+static bool has_f16c(void) // clang 14's __builtin_cpu_supports does not know its name
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 // Zen 4, Cooper Lake, Sapphire Rapids and newer: older AVX-512 processors use the AVX2 set.
