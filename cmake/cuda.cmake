@@ -13,34 +13,30 @@ if(NOT NB_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-# -gencode for each target of NB_CUDA_ARCH, or for all that the release build serves.
-function(nb_cuda_targets out)
-  set(targets ${NB_CUDA_ARCH})
-  if(NOT targets)
-    set(targets 80 86 89 90a 100 120)
-  endif()
-  foreach(target ${targets})
-    list(APPEND options "-gencode=arch=compute_${target},code=sm_${target}")
-  endforeach()
-  set(${out} ${options} PARENT_SCOPE)
-endfunction()
-
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/cuda/*.c)
 if(NB_HAVE_CUDA AND cuda_sources)
-  set(CMAKE_CUDA_ARCHITECTURES OFF) # targets are given by nb_cuda_targets
+  set(CMAKE_CUDA_ARCHITECTURES OFF) # chosen below, once the compiler is known
   enable_language(CUDA)
   set(CMAKE_CUDA_STANDARD 17)
-  nb_cuda_targets(cuda_targets)
-  # The warnings of C are not nvcc's: here they hold for C sources alone.
-  get_directory_property(c_options COMPILE_OPTIONS)
+  # What the release build serves: machine code for A100, A10/RTX 30, L4/RTX 40 and Hopper, for Blackwell where the
+  # toolkit knows it, and intermediate code of the newest of them for what comes later.
+  set(architectures 80-real 86-real 89-real 90a-real)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+    list(APPEND architectures 100-real 120)
+  else()
+    list(APPEND architectures 90-virtual)
+  endif()
+  if(NB_CUDA_ARCH)
+    set(architectures ${NB_CUDA_ARCH})
+  endif()
   add_library(nb_cuda STATIC ${cuda_sources})
-  set_target_properties(nb_cuda PROPERTIES
-    COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:C>:${c_options}>;$<$<COMPILE_LANGUAGE:CUDA>:${cuda_targets};-lineinfo;-Xcompiler=-Wall,-Werror>")
+  set_target_properties(nb_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}")
+  target_compile_options(nb_cuda PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;--expt-relaxed-constexpr;--threads=0;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter>")
   target_include_directories(nb_cuda PUBLIC ${CMAKE_SOURCE_DIR}/src)
   find_library(NB_CUDART cudart_static HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} REQUIRED)
   target_link_libraries(nb_cuda PUBLIC nb_model ${NB_CUDART} dl rt stdc++ m Threads::Threads)
   target_compile_definitions(nb_cuda PUBLIC NB_HAVE_CUDA=1)
-
 
   add_executable(bench_decode EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/cuda/bench_decode.c)
   target_link_libraries(bench_decode PRIVATE nb_cuda)

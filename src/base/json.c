@@ -1,9 +1,7 @@
 // JSON by jansson. Everything that reads JSON from outside comes through nb_json_parse.
 #include "base/json.h"
 
-#include <string.h>
-
-#define INTEGER_MARK_JSON "\\u0000integer:" // NB_JSON_INTEGER_MARK inside a JSON string
+#include "base/json_internal.h"
 
 // Deepest nesting of brackets outside strings. Wrong JSON may give any number; the parser then says what is wrong.
 static int64_t depth_of(nb_str text)
@@ -26,54 +24,10 @@ static int64_t depth_of(nb_str text)
     return deepest;
 }
 
-static bool is_number_char(char c)
-{
-    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
-}
-
-static bool is_big_integer(nb_str number)
-{
-    bool negative = number.len > 0 && number.ptr[0] == '-';
-    nb_str digits = nb_str_slice(number, negative, number.len), limit = NB_STR("9223372036854775807");
-    if (digits.len < limit.len || digits.ptr[0] == '0') return false;
-    for (size_t i = 0; i < digits.len; i++)
-        if (digits.ptr[i] < '0' || digits.ptr[i] > '9') return false;
-    if (digits.len > limit.len) return true;
-    return memcmp(digits.ptr, limit.ptr, limit.len) > 0 && !(negative && nb_str_equal_c(digits, "9223372036854775808"));
-}
-
-// Copies `text` with integers beyond 64 bits as marked strings; false, and nothing in `out`, when there are none.
-static bool mark_big_integers(nb_str text, nb_buf *out)
-{
-    bool in_string = false;
-    size_t copied = 0;
-    for (size_t i = 0, end; i < text.len; i = end) {
-        char c = text.ptr[i];
-        end = i + 1;
-        if (c == '"') in_string = !in_string;
-        if (in_string && c == '\\') end++;
-        if (in_string || !is_number_char(c)) continue;
-        while (end < text.len && is_number_char(text.ptr[end])) end++;
-        nb_str number = nb_str_slice(text, i, end);
-        if (!is_big_integer(number)) continue;
-        nb_buf_add_str(out, nb_str_slice(text, copied, i));
-        nb_buf_printf(out, "\"" INTEGER_MARK_JSON "%.*s\"", (int)number.len, number.ptr);
-        copied = end;
-    }
-    if (out->len) nb_buf_add_str(out, nb_str_slice(text, copied, text.len));
-    return out->len > 0;
-}
-
-nb_str nb_json_big_integer(const json_t *value)
-{
-    nb_str s = {json_string_value(value), json_string_length(value)}, mark = NB_STR(NB_JSON_INTEGER_MARK);
-    return s.ptr && nb_str_starts(s, mark) ? nb_str_slice(s, mark.len, s.len) : (nb_str){0};
-}
-
 static json_t *load(nb_str text, json_error_t *wrong)
 {
     nb_buf marked = {0};
-    if (mark_big_integers(text, &marked)) text = nb_buf_str(&marked);
+    if (nb_json_mark_big(text, &marked)) text = nb_buf_str(&marked);
     json_t *value = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, wrong);
     nb_buf_drop(&marked);
     return value;
@@ -182,28 +136,10 @@ static int append(const char *bytes, size_t n, void *user)
     return 0;
 }
 
-// Takes the quotes and marks from integers that mark_big_integers made strings of, from offset `from` on.
-static void unmark_big_integers(nb_buf *out, size_t from)
-{
-    nb_str mark = NB_STR("\"" INTEGER_MARK_JSON), text = nb_buf_str(out);
-    int64_t at = nb_str_find(text, mark, from);
-    size_t n = at < 0 ? out->len : (size_t)at;
-    for (size_t copied = n; copied < text.len;) {
-        at = nb_str_find(text, mark, copied);
-        size_t end = at < 0 ? text.len : (size_t)at;
-        memmove(out->ptr + n, out->ptr + copied, end - copied);
-        n += end - copied;
-        for (copied = at < 0 ? end : end + mark.len; at >= 0 && out->ptr[copied] != '"';)
-            out->ptr[n++] = out->ptr[copied++];
-        copied += at >= 0; // the closing quote
-    }
-    out->len = n;
-    if (out->ptr) out->ptr[n] = 0;
-}
-
 void nb_json_write(const json_t *value, nb_buf *out)
 {
-    size_t from = out->len;
-    json_dump_callback(value, append, out, JSON_COMPACT | JSON_ENCODE_ANY);
-    unmark_big_integers(out, from);
+    nb_buf text = {0};
+    json_dump_callback(value, append, &text, JSON_COMPACT | JSON_ENCODE_ANY);
+    nb_json_unmark_big(nb_buf_str(&text), out);
+    nb_buf_drop(&text);
 }

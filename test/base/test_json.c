@@ -125,6 +125,22 @@ static void integers_beyond_64_bits_keep_their_digits(void **state)
     json_decref(value);
 }
 
+static void a_string_with_the_mark_breaks_nothing(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"[\"\\u0000integer:1,2\"]", "[\"\\u0000integer:\"]",
+                                        "[\"\\\"\\u0000integer:12\"]"};
+    nb_buf out = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        json_t *value = parsed(texts[i]);
+        nb_buf_clear(&out);
+        nb_json_write(value, &out);
+        assert_string_equal(out.ptr, texts[i]);
+        json_decref(value);
+    }
+    nb_buf_drop(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +149,7 @@ int main(void)
         cmocka_unit_test(fields_are_typed),
         cmocka_unit_test(messages_name_the_field),
         cmocka_unit_test(writing_keeps_order_and_letters),
+        cmocka_unit_test(a_string_with_the_mark_breaks_nothing),
         cmocka_unit_test(integers_beyond_64_bits_keep_their_digits),
     };
     return nb_test_run("base/json", tests);
