@@ -32,7 +32,7 @@ if(NB_HAVE_CUDA AND cuda_sources)
   add_library(nb_cuda STATIC ${cuda_sources})
   set_target_properties(nb_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}")
   target_compile_options(nb_cuda PRIVATE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;--expt-relaxed-constexpr;--threads=0;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter>")
+    "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;--expt-relaxed-constexpr;--threads=0;-Werror=all-warnings;-Xcompiler=-Wall>")
   target_include_directories(nb_cuda PUBLIC ${CMAKE_SOURCE_DIR}/src)
   find_library(NB_CUDART cudart_static HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} REQUIRED)
   target_link_libraries(nb_cuda PUBLIC nb_model ${NB_CUDART} dl rt stdc++ m Threads::Threads)
