@@ -123,9 +123,15 @@ void nb_cpu_attention_absorb(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_laye
     nb_cpu_split(cpu, write_keys, &run, pass->n_row, (int64_t)run.n_kv_head * run.d_head * 16);
 }
 
-void nb_cpu_attention_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer)
+void nb_cpu_attention_core(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer)
 {
     nb_attention_run run = make_run(cpu, pass, layer);
+    nb_cpu_split(cpu, write_keys, &run, pass->n_row, (int64_t)run.n_kv_head * run.d_head * 16);
+    nb_cpu_split(cpu, attend_range, &run, pass->n_row * run.n_head, 2 * mean_context(pass) * run.d_head);
+}
+
+void nb_cpu_attention_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer)
+{
     const nb_attention_weights *w = &layer->attention;
     const float *normed = cpu->scratch.normed;
     nb_cpu_norm(cpu, pass->x, layer->input_layernorm, pass->n_row, cpu->scratch.normed);
@@ -133,8 +139,7 @@ void nb_cpu_attention_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer
     nb_cpu_linear_add(cpu, &w->k_proj, normed, pass->n_row, cpu->scratch.attention.key, false);
     nb_cpu_linear_add(cpu, &w->v_proj, normed, pass->n_row, cpu->scratch.attention.value, false);
     nb_cpu_linear_run(cpu);
-    nb_cpu_split(cpu, write_keys, &run, pass->n_row, (int64_t)run.n_kv_head * run.d_head * 16);
-    nb_cpu_split(cpu, attend_range, &run, pass->n_row * run.n_head, 2 * mean_context(pass) * run.d_head);
+    nb_cpu_attention_core(cpu, pass, layer);
     nb_cpu_linear_add(cpu, &w->o_proj, cpu->scratch.attention.out, pass->n_row, pass->x, true);
     nb_cpu_linear_run(cpu);
 }

@@ -151,6 +151,8 @@ void nb_cpu_split(nb_cpu *cpu, nb_cpu_range_fn fn, void *user, int n, int64_t co
 // Blocks: each normalises pass->x, works, and adds its result to pass->x.
 void nb_cpu_attention_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer);
 void nb_cpu_attention_absorb(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer); // keys and values only
+// Between attention's projections: scratch.attention.{query, key, value} to scratch.attention.out.
+void nb_cpu_attention_core(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer);
 void nb_cpu_deltanet_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer, int i_layer);
 void nb_cpu_moe_block(nb_cpu *cpu, const nb_cpu_pass *pass, const nb_layer *layer, int i_layer);
 void nb_cpu_head_block(nb_cpu *cpu, const nb_cpu_pass *pass); // results into cpu->now
