@@ -1,7 +1,7 @@
 // Times the CUDA device alone, without engine and server: dummy weights of a config.json's true shape, decode steps of a batch
 // at a context, and prefill. Prints medians, the bytes a step must read and the share of the roof.
 //
-//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--layers N] [--steps N] [--kv fp8|bf16]
+//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--layers N] [--steps N] [--kv fp8|bf16] [--kernels]
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +19,7 @@ typedef struct options {
     int batch[LIST_MAX], context[LIST_MAX], prefill[LIST_MAX];
     int n_batch, n_context, n_prefill, n_layer, n_step;
     nb_kv_format kv;
+    bool kernels;
 } options;
 
 typedef struct bench {
@@ -112,18 +113,14 @@ static int64_t prefill(bench *b, int n)
     return nb_clock_us() - t;
 }
 
-// All slots become copies of slot 0, in one decode step of it.
-static void spread(bench *b, int n_seq, int context)
+// All slots become copies of slot 0, in a step of a slot behind them.
+static void spread(bench *b, int n_seq)
 {
     nb_slot_copy *copy = calloc((size_t)n_seq, sizeof *copy);
     for (int i = 1; i < n_seq; i++) copy[i - 1] = (nb_slot_copy){.from = 0, .to = i};
-    b->tok[0] = NB_TOKEN_LAST;
     b->seq[0] = (nb_seq){.slot = n_seq, .n_past = 0, .n_new = 1};
     b->tok[0] = 1;
     set_pages(b, 1, 1);
-    b->page[0] = b->max_page * b->o->batch[0]; // a page of its own behind all others is not needed: slot n_seq is scratch
-    b->page[0] = 0;
-    (void)context;
     b->row[0] = greedy_row(0, 0);
     nb_batch batch = {.n_tok = 1, .n_seq = 1, .n_page = 1, .n_row = 1, .n_copy = n_seq - 1, .tok = b->tok, .seq = b->seq, .page = b->page,
                       .row = b->row, .copy = copy};
@@ -132,10 +129,50 @@ static void spread(bench *b, int n_seq, int context)
     free(copy);
 }
 
+typedef struct kernel_time {
+    const char *name;
+    double us;
+    int n;
+} kernel_time;
+
+enum { KERNEL_MAX = 64 };
+
+static void add_time(void *user, const char *name, double us)
+{
+    kernel_time *k = user;
+    while (k->name && strcmp(k->name, name) != 0) k++;
+    if (k - (kernel_time *)user < KERNEL_MAX - 1) k->name = name, k->us += us, k->n++;
+}
+
+// Only for looking at the code: one launch by another, in the order of a layer.
+static void print_time(void *user, const char *name, double us)
+{
+    int *n = user;
+    if (++*n <= 40) printf("  %2d %-60.60s %7.1f us\n", *n, name, us);
+}
+
+// One more step, kernel by kernel.
+static void time_kernels(bench *b, const nb_batch *batch)
+{
+    nb_error err;
+    kernel_time k[KERNEL_MAX] = {0};
+    int n = 0;
+    if (nb_cuda_time_kernels(b->device, print_time, &n, &err)) die(&err);
+    step(b, batch);
+    finish(b);
+    for (int i = 0; i < batch->n_seq; i++) b->seq[i].n_past++;
+    set_pages(b, batch->n_seq, b->seq[0].n_past + 1);
+    if (nb_cuda_time_kernels(b->device, add_time, k, &err)) die(&err);
+    step(b, batch);
+    finish(b);
+    nb_cuda_time_kernels(b->device, NULL, NULL, &err);
+    for (int i = 0; k[i].name; i++) printf("  %-60.60s %4d x %7.1f us = %8.1f us\n", k[i].name, k[i].n, k[i].us / k[i].n, k[i].us);
+}
+
 static void decode(bench *b, int n_seq, int context)
 {
     prefill(b, context);
-    spread(b, n_seq, context);
+    spread(b, n_seq);
     int n = b->o->n_step;
     int64_t *us = calloc((size_t)n, sizeof *us), begin = 0, sum = 0;
     for (int s = 0; s < n + WARM_STEPS; s++) {
@@ -148,9 +185,7 @@ static void decode(bench *b, int n_seq, int context)
         set_pages(b, n_seq, past + 1);
         nb_batch batch = {.n_tok = n_seq, .n_seq = n_seq, .n_page = n_seq * b->seq[0].n_page, .n_row = n_seq, .tok = b->tok,
                           .seq = b->seq, .page = b->page, .row = b->row};
-        if (s == WARM_STEPS) {
-            while (s > 1 && begin == 0) begin = nb_clock_us();
-        }
+        if (s == WARM_STEPS) begin = nb_clock_us();
         step(b, &batch);
         if (s == 0) continue; // two steps are under way from here on
         int64_t t = finish(b);
@@ -164,6 +199,13 @@ static void decode(bench *b, int n_seq, int context)
     double bytes = roof.weight_bytes + roof.state_bytes + roof.kv_bytes, least_us = bytes / READ_BYTES_PER_S * 1e6;
     printf("decode,%d,%d,median %lld us,mean %.0f us,wall %.0f us,%.0f tok/s,%.3f GB,%.2f TB/s,%.0f %% of roof\n", n_seq, context,
            (long long)us[n / 2], mean, wall, n_seq / wall * 1e6, bytes / 1e9, bytes / wall / 1e6, 100 * least_us / wall);
+    if (b->o->kernels) {
+        for (int i = 0; i < n_seq; i++) b->seq[i].n_past++;
+        set_pages(b, n_seq, context + n + WARM_STEPS + 1);
+        nb_batch batch = {.n_tok = n_seq, .n_seq = n_seq, .n_page = n_seq * b->seq[0].n_page, .n_row = n_seq, .tok = b->tok,
+                          .seq = b->seq, .page = b->page, .row = b->row};
+        time_kernels(b, &batch);
+    }
     fflush(stdout);
     free(us);
 }
@@ -173,7 +215,7 @@ static void run_all(bench *b)
     const options *o = b->o;
     for (int c = 0; c < o->n_context; c++)
         for (int i = 0; i < o->n_batch; i++)
-            if ((int64_t)o->batch[i] * o->context[c] <= (int64_t)largest(o->batch, o->n_batch) * 2048) decode(b, o->batch[i], o->context[c]);
+            decode(b, o->batch[i], o->context[c]);
     for (int i = 0; i < o->n_prefill; i++) {
         prefill(b, o->prefill[i]);
         int64_t t = prefill(b, o->prefill[i]);
@@ -195,13 +237,7 @@ static void open_bench(bench *b, const options *o)
     int n_seq = largest(o->batch, o->n_batch), tokens = largest(o->context, o->n_context), p = largest(o->prefill, o->n_prefill);
     tokens = (tokens > p ? tokens : p) + o->n_step + WARM_STEPS + NB_PAGE_TOKENS;
     b->max_page = tokens / NB_PAGE_TOKENS + 1;
-    int64_t n_page = 0;
-    for (int c2 = 0; c2 < o->n_context; c2++)
-        for (int i = 0; i < o->n_batch; i++)
-            if ((int64_t)o->batch[i] * o->context[c2] <= (int64_t)n_seq * 2048) {
-                int64_t need = (int64_t)o->batch[i] * b->max_page;
-                n_page = need > n_page && (int64_t)o->batch[i] * o->context[c2] > 0 ? need : n_page;
-            }
+    int64_t n_page = (int64_t)n_seq * b->max_page;
     nb_reserve r = {.kv = o->kv, .n_slot = n_seq + 1, .n_page = (int)n_page, .max_tok = CHUNK, .max_seq = n_seq + 1, .max_row = n_seq + 1};
     if (b->device->ops->reserve(b->device, &r, &err)) die(&err);
     nb_memory m;
@@ -226,6 +262,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--layers")) o.n_layer = atoi(value), i++;
         else if (!strcmp(argv[i], "--steps")) o.n_step = atoi(value), i++;
         else if (!strcmp(argv[i], "--kv")) o.kv = strcmp(value, "bf16") ? NB_KV_FP8 : NB_KV_BF16, i++;
+        else if (!strcmp(argv[i], "--kernels")) o.kernels = true;
         else o.folder = argv[i];
     }
     if (!o.folder) return fprintf(stderr, "usage: bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192]\n"), 1;

@@ -195,17 +195,27 @@ template <int D>
 __device__ static void add_splits(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int first, int n_column,
                                   int n_split, const float *part, const float2 *ms)
 {
-    for (int i = threadIdx.x; i < n_column * D; i += THREADS) {
-        int column = i / D;
-        float top = -INFINITY, sum = 0, y = 0;
-        for (int j = 0; j < n_split; j++) top = fmaxf(top, __ldcg(&ms[j * COLUMNS + column].x));
+    __shared__ float factor[NB_ATTENTION_SPLITS_MAX][COLUMNS], sums[NB_ATTENTION_SPLITS_MAX][COLUMNS];
+    for (int i = threadIdx.x; i < n_split * COLUMNS; i += THREADS) {
+        float2 m = __ldcg(&ms[i]);
+        factor[i / COLUMNS][i % COLUMNS] = m.x, sums[i / COLUMNS][i % COLUMNS] = m.y;
+    }
+    __syncthreads();
+    if (threadIdx.x < COLUMNS) {
+        float top = -INFINITY, sum = 0;
+        for (int j = 0; j < n_split; j++) top = fmaxf(top, factor[j][threadIdx.x]);
         for (int j = 0; j < n_split; j++) {
-            float2 m = __ldcg(&ms[j * COLUMNS + column]);
-            float f = m.x == -INFINITY ? 0.0f : exp2f(m.x - top);
-            sum += f * m.y;
-            y += f * __ldcg(&part[(int64_t)j * COLUMNS * D + i]);
+            float f = factor[j][threadIdx.x] == -INFINITY ? 0.0f : exp2f(factor[j][threadIdx.x] - top);
+            factor[j][threadIdx.x] = f, sum += f * sums[j][threadIdx.x];
         }
-        store_out<D>(p, s, kv, first + column, i % D, y / sum * p.v_scale);
+        for (int j = 0; j < n_split; j++) factor[j][threadIdx.x] /= sum;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < n_column * D; i += THREADS) {
+        float y = 0;
+#pragma unroll 8
+        for (int j = 0; j < n_split; j++) y += factor[j][i / D] * __ldcg(&part[(int64_t)j * COLUMNS * D + i]);
+        store_out<D>(p, s, kv, first + i / D, i % D, y * p.v_scale);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "cuda/cuda_linear.h"
 
 enum { NB_ATTENTION_COLUMNS = 8 }; // (token, query head) pairs of a block: the n of one mma
+enum { NB_ATTENTION_SPLITS_MAX = 32 };
 
 typedef struct nb_attention_seq {
     int32_t n_past, n_new, tok_first, page_first;

@@ -106,7 +106,7 @@ template <int W> __device__ static void update(part<W> *p, float decay, const fl
     }
 }
 
-template <int W> __global__ void __launch_bounds__(THREADS) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
+template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
     __shared__ token_vectors t;
     __shared__ __align__(16) float rows_k[NB_JOURNAL_ROWS][DIM], rows_u[NB_JOURNAL_ROWS][W], rows_g[NB_JOURNAL_ROWS];
@@ -124,12 +124,12 @@ template <int W> __global__ void __launch_bounds__(THREADS) delta_kernel(const _
     for (int i = 0; i < part<W>::n_row; i++)
         S.s[i] = s.n_past == s.n_keep ? make_float4(0, 0, 0, 0)
                                : __ldcs((const float4 *)(state + (row0 + i * part<W>::step) * DIM + c4 * 4));
-    for (int r = 0; r < n_row; r++) {
-        const float *row = journal + r * NB_GDN_JOURNAL_FLOATS;
-        if (tid < DIM) rows_k[r][tid] = row[tid];
-        else if (tid - DIM < W) rows_u[r][tid - DIM] = row[DIM + column + tid - DIM];
-        if (tid == 0) rows_g[r] = row[2 * DIM];
-    }
+#pragma unroll 4
+    for (int i = tid; i < n_row * DIM / 4; i += THREADS)
+        *(float4 *)&rows_k[0][4 * i] = *(const float4 *)(journal + 4 * i / DIM * NB_GDN_JOURNAL_FLOATS + 4 * i % DIM);
+    for (int i = tid; i < n_row * W / 4; i += THREADS)
+        *(float4 *)&rows_u[0][4 * i] = *(const float4 *)(journal + 4 * i / W * NB_GDN_JOURNAL_FLOATS + DIM + column + 4 * i % W);
+    if (tid < n_row) rows_g[tid] = journal[tid * NB_GDN_JOURNAL_FLOATS + 2 * DIM];
     __syncthreads();
     bool fold = s.n_commit >= 0;
     if (fold) { // the journal goes into S first
@@ -212,7 +212,7 @@ __global__ void keep_kernel(const __grid_constant__ nb_cuda_gdn p)
 
 int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
 {
-    enum { NARROW = 32, WIDE = 128 };
+    enum { NARROW = 32, WIDE = 64 };
     bool narrow = p->n_seq * p->n_value_head < 4 * at->n_sm; // few blocks: smaller ones spread over the card
     dim3 grid(p->n_value_head * (narrow ? DIM / NARROW : DIM / WIDE), p->n_seq);
     NB_TRY(nb_cuda_start(at, narrow ? delta_kernel<NARROW> : delta_kernel<WIDE>, grid, THREADS, 0, err, *p));

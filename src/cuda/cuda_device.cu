@@ -89,7 +89,8 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
     NB_CUDA_TRY(cudaEventRecord(f->begin, d->stream), err);
     NB_CUDA_TRY(cudaMemcpyAsync(d->meta, f->meta, (size_t)m.bytes, cudaMemcpyHostToDevice, d->stream), err);
     NB_TRY(copy_slots(d, b, err));
-    NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
+    if (d->time) NB_TRY(nb_cuda_times_run(d, &m, err));
+    else NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
     NB_TRY(fetch_results(d, b, f, err));
     d->n_submitted++;
     return NB_OK;
@@ -136,6 +137,7 @@ static void close_device(nb_device *device)
     nb_cuda *d = (nb_cuda *)device;
     if (d->stream) cudaStreamSynchronize(d->stream);
     nb_cuda_release(d);
+    nb_cuda_times_close(d->times);
     nb_cuda_unload(d);
     if (d->stream) cudaStreamDestroy(d->stream);
     free(d);

@@ -103,13 +103,6 @@ __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constan
     if (lane == 0) p.part[row * NB_HEAD_PARTS + blockIdx.x] = {all, sum, top, at};
 }
 
-// Floats in an order that unsigned integers keep.
-__device__ static uint32_t ordered(float x)
-{
-    uint32_t b = nb_f32_bits(x);
-    return b & 0x80000000u ? ~b : b | 0x80000000u;
-}
-
 typedef struct draw_state { // of one row, in shared memory
     double bin[RADIX];      // mass of a radix digit
     double scan[DRAW_THREADS / 32];
@@ -139,7 +132,7 @@ template <class M> __device__ static uint32_t select_key(const float *z, int voc
         __syncthreads();
         uint32_t prefix = d->prefix, mask = shift == 24 ? 0 : 0xffffffffu << (shift + 8);
         for (int i = threadIdx.x; i < vocab; i += DRAW_THREADS) {
-            uint32_t key = ordered(z[i]);
+            uint32_t key = nb_ordered(z[i]);
             if (key >= least && (key & mask) == prefix) atomicAdd(&d->bin[(key >> shift) & 255u], mass(i));
         }
         __syncthreads();
@@ -165,7 +158,7 @@ template <class M> __device__ static uint32_t select_key(const float *z, int voc
 __device__ static int tie_end(const float *z, int vocab, uint32_t key, int n, draw_state *d)
 {
     int per = (vocab + DRAW_THREADS - 1) / DRAW_THREADS, first = threadIdx.x * per, mine = 0;
-    for (int i = first; i < min(first + per, vocab); i++) mine += ordered(z[i]) == key;
+    for (int i = first; i < min(first + per, vocab); i++) mine += nb_ordered(z[i]) == key;
     __shared__ int counts[DRAW_THREADS];
     counts[threadIdx.x] = mine;
     if (threadIdx.x == 0) d->count = vocab;
@@ -174,7 +167,7 @@ __device__ static int tie_end(const float *z, int vocab, uint32_t key, int n, dr
     for (int i = 0; i < (int)threadIdx.x; i++) before += counts[i];
     if (before < n && before + mine >= n)
         for (int i = first; i < min(first + per, vocab); i++)
-            if (ordered(z[i]) == key && ++before == n) d->count = i + 1;
+            if (nb_ordered(z[i]) == key && ++before == n) d->count = i + 1;
     __syncthreads();
     int end = d->count;
     __syncthreads();
@@ -189,7 +182,7 @@ __device__ static int draw_token(const nb_cuda_head &p, const nb_row &r, const f
     int tie = p.vocab; // tokens with this key count up to this id
     double left;
     auto weight = [&](int i) { return (double)expf((z[i] - top) / t); };
-    auto kept = [&](int i, uint32_t k, int e) { uint32_t o = ordered(z[i]); return o > k || (o == k && i < e); };
+    auto kept = [&](int i, uint32_t k, int e) { uint32_t o = nb_ordered(z[i]); return o > k || (o == k && i < e); };
     if (s.top_k > 0 && s.top_k < p.vocab) {
         key = select_key(z, p.vocab, 0, (double)s.top_k, [](int) { return 1.0; }, d, &left);
         tie = tie_end(z, p.vocab, key, (int)left, d);
@@ -201,9 +194,7 @@ __device__ static int draw_token(const nb_cuda_head &p, const nb_row &r, const f
         uint32_t k = key;
         int e = tie;
         uint32_t found = select_key(z, p.vocab, key, want, [&](int i) { return kept(i, k, e) ? weight(i) : 0.0; }, d, &left);
-        double one = exp((double)0); // ties share one weight: as many of them as fill what is left
-        float zk = nb_f32_from_bits(found & 0x80000000u ? found & 0x7fffffffu : ~found);
-        one = (double)expf((zk - top) / t);
+        double one = (double)expf((nb_unordered(found) - top) / t); // ties: as many of them as fill what is left
         int n = one > 0 ? (int)ceil(left / one - 1e-12) : 1;
         int end = tie_end(z, p.vocab, found, n < 1 ? 1 : n, d);
         tie = found == key && end > tie ? tie : end, key = found;

@@ -113,6 +113,9 @@ typedef struct nb_cuda {
     nb_tap_fn tap;
     void *tap_user;
     int64_t kv_bytes, state_bytes;
+    nb_cuda_times *times; // NULL until kernels are timed
+    nb_cuda_time_fn time;
+    void *time_user;
 } nb_cuda;
 
 int nb_cuda_load(nb_cuda *d, const nb_model *model, nb_error *err);
@@ -127,6 +130,10 @@ int nb_cuda_meta_write(nb_cuda *d, const nb_batch *batch, int bucket, uint8_t *t
 
 // All kernels of a step, into the device's stream.
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *meta, int pdl, nb_error *err);
+
+// The same as a graph with an event behind each kernel; calls d->time for each.
+int nb_cuda_times_run(nb_cuda *d, const nb_cuda_meta *meta, nb_error *err);
+void nb_cuda_times_close(nb_cuda_times *times);
 
 static inline int nb_cuda_padded(int n_in) { return nb_ceil_div(n_in, 2 * NB_CUDA_K_TILE) * 2 * NB_CUDA_K_TILE; }
 

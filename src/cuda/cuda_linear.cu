@@ -108,9 +108,7 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 1) small_kernel(const __g
     default: small_rows<NB_KIND_NVFP4>(d, i, first, stride, red, sums); break;
     }
     if (!d.route || !nb_last_block(r.counter, gridDim.x)) return;
-    for (int tok = threadIdx.x >> 5; tok < r.n_tok; tok += blockDim.x >> 5) nb_route_token(r, tok);
-    __syncthreads();
-    nb_route_group_small(r);
+    nb_route_small(r);
 }
 
 template <bool F16>
@@ -172,15 +170,14 @@ static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
     if (d->n_tok <= NB_CUDA_SMALL_MAX) return dense_small(at, d, err);
-    for (int i = 0; i < d->n_matrix; i++) {
+    for (int i = 0; i < d->n_matrix;) { // matrices of one input go together
         const nb_cuda_matrix *m = &d->matrix[i];
         int stride = m->n_k_tile * NB_CUDA_K_TILE, f16 = m->kind == NB_KIND_FP8_A8;
-        bool same = i > 0 && d->matrix[i - 1].kind == m->kind && d->matrix[i - 1].input_scale == m->input_scale;
-        uint16_t *input = d->keep && !f16 ? d->keep : d->input;
-        if (!same)
-            NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, f16, m->input_scale, input, stride, err));
         nb_tiles_args t = {};
-        t.matrix = *m, t.shared = *m, t.input = input, t.input_stride = stride, t.n_row = d->n_tok, t.output = d->output[i];
+        t.input = d->keep && !f16 ? d->keep : d->input, t.input_stride = stride, t.n_row = d->n_tok;
+        NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, f16, m->input_scale, (uint16_t *)t.input, stride, err));
+        for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)
+            t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i];
         NB_TRY(nb_tiles_dense(at, &t, err));
     }
     return NB_OK;

@@ -17,10 +17,10 @@ typedef struct nb_cuda_source {
     const float *value;     // NORM: residual [n_tok][n_in]; GDN: o [n_tok][n_in]
     const uint16_t *gate;   // GDN: z [n_tok][gate_stride] bf16
     const uint16_t *bf16;   // BF16: [n_tok][stride]
-    const float *weight;    // NORM: [n_in]; GDN: [d_head]
+    const float *weight;    // NORM: [n_in]; GDN: [d_value]
     const int32_t *index;   // row of token i, or NULL: i
     float eps;
-    int n_in, stride, gate_stride, d_head;
+    int n_in, stride, gate_stride;
 } nb_cuda_source;
 
 typedef enum nb_cuda_output_kind { NB_OUT_F32, NB_OUT_BF16, NB_OUT_ADD } nb_cuda_output_kind;
@@ -44,10 +44,22 @@ typedef struct nb_cuda_dense {
     const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
 } nb_cuda_dense;
 
+enum { NB_CUDA_TIMES_MAX = 2048 };
+
+typedef struct nb_cuda_times { // when each kernel of a step was done; event 0 is the step's begin
+    cudaEvent_t event[NB_CUDA_TIMES_MAX + 1];
+    const char *name[NB_CUDA_TIMES_MAX + 1];
+    int n;
+} nb_cuda_times;
+
+// Records that `kernel` was launched, inside a graph that is being captured.
+int nb_cuda_times_mark(nb_cuda_times *times, cudaStream_t stream, const void *kernel, nb_error *err);
+
 typedef struct nb_cuda_launch { // where and how kernels are launched
     cudaStream_t stream;
     int n_sm;
     int pdl; // programmatic dependent launch
+    nb_cuda_times *times; // NULL: not timed
 } nb_cuda_launch;
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
@@ -63,14 +75,15 @@ static int nb_cuda_start(const nb_cuda_launch *at, void (*kernel)(P...), dim3 gr
 {
     cudaLaunchConfig_t c = {};
     cudaLaunchAttribute attr = {};
-    if (smem > 48 * 1024)
+    enum { DYNAMIC_FREE_BYTES = 16 * 1024 }; // static and dynamic shared memory together may take 48 KiB without asking
+    if (smem > DYNAMIC_FREE_BYTES)
         NB_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem), err);
     attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attr.val.programmaticStreamSerializationAllowed = 1;
     c.gridDim = grid, c.blockDim = block, c.dynamicSmemBytes = smem, c.stream = at->stream;
     c.attrs = &attr, c.numAttrs = at->pdl ? 1 : 0;
     NB_CUDA_TRY(cudaLaunchKernelEx(&c, kernel, (P)args...), err);
-    return NB_OK;
+    return at->times ? nb_cuda_times_mark(at->times, at->stream, (const void *)kernel, err) : NB_OK;
 }
 
 #endif

@@ -72,7 +72,7 @@ static void count(const nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_meta 
     m->n_tile += pad * nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
     for (int i = 0; i < b->n_row; i++) m->shaped |= is_shaped(&b->row[i]);
     int most = 4 * d->n_sm / (m->n_tile * d->model->config.num_key_value_heads);
-    m->n_split = most < 1 ? 1 : most > 32 ? 32 : most;
+    m->n_split = most < 1 ? 1 : most > NB_ATTENTION_SPLITS_MAX ? NB_ATTENTION_SPLITS_MAX : most;
 }
 
 // Sequence i of the padding: one token in the last slot and the last page, both nobody's.

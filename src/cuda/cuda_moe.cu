@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_c
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, row_tile = blockIdx.x, group = blockIdx.y;
     nb_grid_release();
     nb_grid_wait();
-    if (group >= *p.route.n_group) return;
-    int e = p.route.group_expert[group];
+    int n_group = *p.route.n_group, e = p.route.group_expert[min(group, p.route.n_expert)]; // one wait for both
+    if (group >= n_group) return;
     bool shared = e == p.route.n_expert;
     nb_cuda_matrix m = shared ? p.shared_gate_up
                               : expert_matrix(p.experts.gate_up, e, p.experts.gate_up_data, p.experts.gate_up_scale,
@@ -134,15 +134,24 @@ __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
 {
     nb_grid_release();
     nb_grid_wait();
-    int tok = blockIdx.x, top_k = p.route.top_k, n_pair = p.n_tok * top_k;
-    for (int i = threadIdx.x; i < p.d_model; i += blockDim.x) {
-        float y = 0;
-        for (int k = 0; k < top_k; k++) {
-            float v = p.pair_out[(int64_t)p.route.pair_at[tok * top_k + k] * p.d_model + i];
-            y += p.route.top_weight[tok * top_k + k] * v;
+    int tok = blockIdx.x, top_k = p.route.top_k, n_part = top_k + p.route.has_shared;
+    __shared__ int64_t row[NB_TOP_K_EXPERT_MAX + 1];
+    __shared__ float weight[NB_TOP_K_EXPERT_MAX + 1];
+    if ((int)threadIdx.x < n_part) {
+        bool routed = (int)threadIdx.x < top_k;
+        row[threadIdx.x] = routed ? p.route.pair_at[tok * top_k + threadIdx.x] : p.n_tok * top_k + tok;
+        weight[threadIdx.x] = routed ? p.route.top_weight[tok * top_k + threadIdx.x] : p.route.shared_weight[tok];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x * 4; i < p.d_model; i += blockDim.x * 4) {
+        float4 y = {};
+#pragma unroll 4
+        for (int k = 0; k < n_part; k++) {
+            float4 v = *(const float4 *)(p.pair_out + row[k] * p.d_model + i);
+            y.x += weight[k] * v.x, y.y += weight[k] * v.y, y.z += weight[k] * v.z, y.w += weight[k] * v.w;
         }
-        if (p.route.has_shared) y += p.route.shared_weight[tok] * p.pair_out[(int64_t)(n_pair + tok) * p.d_model + i];
-        p.residual[(int64_t)tok * p.d_model + i] += y;
+        float4 *x = (float4 *)(p.residual + (int64_t)tok * p.d_model + i), old = *x;
+        *x = make_float4(old.x + y.x, old.y + y.y, old.z + y.z, old.w + y.w);
     }
 }
 
@@ -164,13 +173,18 @@ __device__ static void group_pairs(const nb_cuda_route &r)
     __syncthreads();
     for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&count[__ldcg(r.top_index + p)], 1);
     __syncthreads();
-    if (threadIdx.x == 0) {
-        int n = 0, n_tile = r.has_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
-        for (int e = 0; e < r.n_expert; e++) {
-            first[e] = n, tile_first[e] = n_tile;
-            n += count[e], n_tile += (count[e] + r.tile_columns - 1) / r.tile_columns;
+    if (threadIdx.x < 32) { // prefix sums, 32 experts at a time
+        int lane = threadIdx.x, n = 0, n_tile = r.has_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
+        for (int e = lane; e < (r.n_expert + 31) / 32 * 32; e += 32) {
+            int c = e < r.n_expert ? count[e] : 0, t = (c + r.tile_columns - 1) / r.tile_columns, sum = c, tiles = t;
+            for (int o = 1; o < 32; o *= 2) {
+                int before = __shfl_up_sync(0xffffffffu, sum, o), tiles_before = __shfl_up_sync(0xffffffffu, tiles, o);
+                if (lane >= o) sum += before, tiles += tiles_before;
+            }
+            if (e < r.n_expert) first[e] = n + sum - c, tile_first[e] = n_tile + tiles - t;
+            n += __shfl_sync(0xffffffffu, sum, 31), n_tile += __shfl_sync(0xffffffffu, tiles, 31);
         }
-        *r.n_tile = n_tile;
+        if (lane == 0) *r.n_tile = n_tile;
     }
     __syncthreads();
     for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) add_tiles(r, e, first[e], count[e], &tile_first[e]);
@@ -189,8 +203,10 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_co
 {
     nb_grid_release();
     nb_grid_wait();
-    int tok = blockIdx.x * ROUTE_WARPS + (threadIdx.x >> 5);
-    if (tok < r.n_tok) nb_route_token(r, tok);
+    __shared__ int32_t index[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
+    __shared__ float weight[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
+    int warp = threadIdx.x >> 5, tok = blockIdx.x * ROUTE_WARPS + warp;
+    if (tok < r.n_tok) nb_route_token(r, tok, index[warp], weight[warp]);
     if (nb_last_block(r.counter, gridDim.x)) group_pairs(r);
 }
 
@@ -215,21 +231,22 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     int max_tile = (n_pair < p->route.n_expert ? n_pair : p->route.n_expert) + n_pair / columns;
     if (p->route.has_shared) max_tile += nb_ceil_div(p->n_tok, columns);
     nb_tiles_args t = {};
+    t.n_matrix = 1;
     t.n_tile = p->route.n_tile, t.tile = p->route.tile, t.n_expert = p->route.n_expert, t.n_pair = n_pair;
-    t.matrix = p->experts.gate_up, t.shared = p->shared_gate_up;
+    t.matrix[0] = p->experts.gate_up, t.shared = p->shared_gate_up;
     t.data_stride = p->experts.gate_up_data, t.scale_stride = p->experts.gate_up_scale;
     t.multiplier_low = p->experts.gate_multiplier, t.multiplier_high = p->experts.up_multiplier;
-    t.input = t.matrix.kind == NB_KIND_FP8_A8 ? p->input_f8 : p->input, t.input_stride = p->input_stride;
+    t.input = t.matrix[0].kind == NB_KIND_FP8_A8 ? p->input_f8 : p->input, t.input_stride = p->input_stride;
     t.pair_token = p->route.pair_token;
-    t.output.kind = NB_OUT_BF16, t.output.out = p->inter, t.output.stride = p->inter_stride;
+    t.output[0].kind = NB_OUT_BF16, t.output[0].out = p->inter, t.output[0].stride = p->inter_stride;
     t.inter_f16 = p->experts.down.kind == NB_KIND_FP8_A8;
     t.inter_inverse = t.inter_f16 ? 1.0f / p->experts.down.input_scale : 1.0f;
     NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
-    t.matrix = p->experts.down, t.shared = p->shared_down;
+    t.matrix[0] = p->experts.down, t.shared = p->shared_down;
     t.data_stride = p->experts.down_data, t.scale_stride = p->experts.down_scale;
     t.multiplier_low = t.multiplier_high = p->experts.down_multiplier;
     t.input = p->inter, t.input_stride = p->inter_stride, t.pair_token = NULL;
-    t.output.kind = NB_OUT_F32, t.output.out = p->pair_out, t.output.stride = p->d_model;
+    t.output[0].kind = NB_OUT_F32, t.output[0].out = p->pair_out, t.output[0].stride = p->d_model;
     NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
     return nb_cuda_start(at, combine_kernel, p->n_tok, COMBINE_THREADS, 0, err, *p);
 }

@@ -5,8 +5,6 @@
 #include "cuda/cuda_moe.h"
 #include "cuda/cuda_tile.cuh"
 
-enum { NB_ROUTE_PER_LANE = NB_EXPERT_MAX / NB_CUDA_WARP };
-
 // The largest of `v` over the warp, lowest index on ties.
 __device__ __forceinline__ void nb_warp_argmax(float *v, int *index)
 {
@@ -17,75 +15,103 @@ __device__ __forceinline__ void nb_warp_argmax(float *v, int *index)
     }
 }
 
-__device__ inline void nb_route_token(const nb_cuda_route &r, int tok)
+// Floats in an order that unsigned integers keep.
+__device__ __forceinline__ uint32_t nb_ordered(float x)
+{
+    uint32_t b = nb_f32_bits(x);
+    return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+__device__ __forceinline__ float nb_unordered(uint32_t k)
+{
+    return nb_f32_from_bits(k & 0x80000000u ? k & 0x7fffffffu : ~k);
+}
+
+// N experts a lane. index, weight: [top_k], in shared or global memory.
+template <int N> __device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
 {
     int lane = threadIdx.x & 31;
     const float *logits = r.logits + (int64_t)tok * (r.n_expert + 1);
-    float v[NB_ROUTE_PER_LANE], top[NB_TOP_K_EXPERT_MAX], largest = -INFINITY, all = 0, chosen = 0;
-    int index[NB_TOP_K_EXPERT_MAX];
+    uint32_t key[N], best = 0;
+    float all = 0, chosen = 0, mine = 0;
+    int mine_at = 0;
 #pragma unroll
-    for (int i = 0; i < NB_ROUTE_PER_LANE; i++) {
+    for (int i = 0; i < N; i++) {
         int e = i * 32 + lane;
-        v[i] = e < r.n_expert ? __ldcg(logits + e) : -INFINITY;
-        largest = fmaxf(largest, v[i]);
+        key[i] = e < r.n_expert ? nb_ordered(__ldcg(logits + e)) : 0;
+        best = max(best, key[i]);
     }
-    largest = nb_warp_max(largest);
+    float largest = nb_unordered(__reduce_max_sync(0xffffffffu, best));
+    if (!r.normalise) {
 #pragma unroll
-    for (int i = 0; i < NB_ROUTE_PER_LANE; i++) all += i * 32 < r.n_expert ? expf(v[i] - largest) : 0.0f;
-    all = nb_warp_sum(all);
+        for (int i = 0; i < N; i++) all += key[i] ? __expf(nb_unordered(key[i]) - largest) : 0.0f;
+        all = nb_warp_sum(all);
+    }
     for (int k = 0; k < r.top_k; k++) {
-        float best = -INFINITY;
-        int at = NB_EXPERT_MAX;
+        uint32_t top = __reduce_max_sync(0xffffffffu, best), at = UINT32_MAX;
 #pragma unroll
-        for (int i = 0; i < NB_ROUTE_PER_LANE; i++)
-            if (v[i] > best) best = v[i], at = i * 32 + lane;
-        nb_warp_argmax(&best, &at);
+        for (int i = N - 1; i >= 0; i--)
+            if (key[i] == top) at = i * 32 + lane;
+        at = __reduce_min_sync(0xffffffffu, at);
+        best = 0;
 #pragma unroll
-        for (int i = 0; i < NB_ROUTE_PER_LANE; i++)
-            if (i * 32 + lane == at) v[i] = -INFINITY;
-        float p = expf(best - largest);
-        chosen += p;
-        if (lane == 0) {
-            r.top_index[tok * r.top_k + k] = at < r.n_expert ? at : 0;
-            r.top_weight[tok * r.top_k + k] = p;
+        for (int i = 0; i < N; i++) {
+            if (i * 32 + lane == (int)at) key[i] = 0;
+            best = max(best, key[i]);
         }
+        float p = expf(nb_unordered(top) - largest);
+        chosen += p;
+        if (lane == k) mine = p, mine_at = at;
     }
-    (void)top, (void)index;
-    __syncwarp();
-    float z = r.normalise ? chosen : all;
-    if (lane < r.top_k) r.top_weight[tok * r.top_k + lane] /= z;
+    if (lane < r.top_k) {
+        float w = mine / (r.normalise ? chosen : all);
+        index[lane] = r.top_index[tok * r.top_k + lane] = mine_at < r.n_expert ? mine_at : 0;
+        weight[lane] = r.top_weight[tok * r.top_k + lane] = w;
+    }
     if (lane == 0 && r.has_shared) r.shared_weight[tok] = 1.0f / (1.0f + expf(-__ldcg(logits + r.n_expert)));
 }
 
-// The experts that up to NB_CUDA_SMALL_MAX tokens use, in ascending order behind the shared one. By one block.
-__device__ inline void nb_route_group_small(const nb_cuda_route &r)
+__device__ inline void nb_route_token(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
+{
+    if (r.n_expert <= 256) nb_route_token_of<8>(r, tok, index, weight);
+    else nb_route_token_of<NB_EXPERT_MAX / NB_CUDA_WARP>(r, tok, index, weight);
+}
+
+// Routes up to NB_CUDA_SMALL_MAX tokens and lists the experts they use, ascending, behind the shared one. By one block.
+__device__ inline void nb_route_small(const nb_cuda_route &r)
 {
     __shared__ uint32_t used[NB_EXPERT_MAX / 32];
     __shared__ int first[NB_EXPERT_MAX / 32 + 1];
-    int n_word = (r.n_expert + 31) / 32, n_pair = r.n_tok * r.top_k;
-    for (int i = threadIdx.x; i < n_word; i += blockDim.x) used[i] = 0;
+    __shared__ int32_t index[NB_CUDA_SMALL_MAX * NB_TOP_K_EXPERT_MAX];
+    __shared__ float weight[NB_CUDA_SMALL_MAX * NB_TOP_K_EXPERT_MAX];
+    int n_word = (r.n_expert + 31) / 32, n_pair = r.n_tok * r.top_k, lane = threadIdx.x & 31;
+    if (threadIdx.x < NB_EXPERT_MAX / 32) used[threadIdx.x] = 0;
+    for (int tok = threadIdx.x >> 5; tok < r.n_tok; tok += blockDim.x >> 5)
+        nb_route_token(r, tok, index + tok * r.top_k, weight + tok * r.top_k);
     __syncthreads();
-    for (int p = threadIdx.x; p < n_pair; p += blockDim.x)
-        atomicOr(&used[r.top_index[p] >> 5], 1u << (r.top_index[p] & 31));
+    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicOr(&used[index[p] >> 5], 1u << (index[p] & 31));
     __syncthreads();
-    if (threadIdx.x == 0) {
-        int n = r.has_shared ? 1 : 0;
-        for (int i = 0; i < n_word; i++) first[i] = n, n += __popc(used[i]);
-        *r.n_group = n;
-        if (r.has_shared) r.group_expert[0] = r.n_expert;
+    if (threadIdx.x < 32) { // prefix sum of the words' counts; NB_EXPERT_MAX / 32 words are at most a warp's lanes
+        int n = lane < n_word ? __popc(used[lane]) : 0, sum = n;
+        for (int o = 1; o < 32; o *= 2) {
+            int before = __shfl_up_sync(0xffffffffu, sum, o);
+            if (lane >= o) sum += before;
+        }
+        first[lane] = sum - n + r.has_shared;
+        if (lane == 31) first[32] = sum + r.has_shared, *r.n_group = sum + r.has_shared;
     }
     __syncthreads();
-    int n_group = *r.n_group;
-    for (int i = threadIdx.x; i < n_group * NB_CUDA_SMALL_MAX; i += blockDim.x) {
-        int tok = i % NB_CUDA_SMALL_MAX;
-        r.group_weight[i] = r.has_shared && i < NB_CUDA_SMALL_MAX && tok < r.n_tok ? r.shared_weight[tok] : 0.0f;
-    }
+    int n_group = first[NB_EXPERT_MAX / 32];
+    for (int i = threadIdx.x; i < n_group * NB_CUDA_SMALL_MAX; i += blockDim.x) r.group_weight[i] = 0;
+    if (threadIdx.x == 0 && r.has_shared) r.group_expert[0] = r.n_expert;
     __syncthreads();
     for (int p = threadIdx.x; p < n_pair; p += blockDim.x) {
-        int e = r.top_index[p], group = first[e >> 5] + __popc(used[e >> 5] & ((1u << (e & 31)) - 1));
+        int e = index[p], group = first[e >> 5] + __popc(used[e >> 5] & ((1u << (e & 31)) - 1));
         r.group_expert[group] = e;
-        r.group_weight[group * NB_CUDA_SMALL_MAX + p / r.top_k] = r.top_weight[p];
+        r.group_weight[group * NB_CUDA_SMALL_MAX + p / r.top_k] = weight[p];
     }
+    if (r.has_shared && (int)threadIdx.x < r.n_tok)
+        r.group_weight[threadIdx.x] = 1.0f / (1.0f + expf(-__ldcg(r.logits + (int64_t)threadIdx.x * (r.n_expert + 1) + r.n_expert)));
 }
 
 // True in the last block of the grid to come here; what the others wrote before is visible to it.

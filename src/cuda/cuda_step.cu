@@ -89,7 +89,7 @@ static int run_deltanet(const step *s, const nb_cuda_layer *l)
     NB_TRY(nb_cuda_gdn_run(&s->at, &g, s->err));
     nb_cuda_source gated = {};
     gated.kind = NB_SOURCE_GDN, gated.value = x->delta, gated.gate = x->z, gated.gate_stride = n_v, gated.weight = l->norm;
-    gated.eps = (float)c->rms_norm_eps, gated.n_in = n_v, gated.d_head = NB_GDN_DIM;
+    gated.eps = (float)c->rms_norm_eps, gated.n_in = n_v;
     nb_cuda_dense out = dense(s, gated);
     add_matrix(&out, &l->out, NB_OUT_ADD, x->residual, c->hidden_size, 0);
     return nb_cuda_dense_run(&s->at, &out, s->err);
@@ -186,7 +186,7 @@ static int run_layer(const step *s, int i)
 
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
-    step s = {d, m, {d->stream, d->n_sm, pdl}, err};
+    step s = {d, m, {d->stream, d->n_sm, pdl, d->time ? d->times : NULL}, err};
     const nb_config *c = &d->model->config;
     NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot), d->last_tok,
                              d->weights.embed, m->n_tok, c->hidden_size, c->vocab_size, d->scratch.residual, err));

@@ -199,13 +199,30 @@ __device__ __forceinline__ void nb_unit_mma(float acc[NT][4], const nb_unit<KIND
     }
 }
 
-// A value as an input of a matrix: bf16, and for W8A8 rounded on to e4m3(x / input_scale), kept as f16.
+// E4M3, to nearest even, saturating: nb_e4m3_from_f32 by hardware where there is one.
+__device__ __forceinline__ uint32_t nb_e4m3x2_from_f32(float low, float high)
+{
+#if __CUDA_ARCH__ >= 890
+    uint16_t v;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(v) : "f"(high), "f"(low));
+    return v;
+#else
+    return nb_e4m3_from_f32(low) | (uint32_t)nb_e4m3_from_f32(high) << 8;
+#endif
+}
+
+// Two values as inputs of a matrix: bf16, and for W8A8 rounded on to e4m3(x / input_scale), kept as f16.
+template <bool F16> __device__ __forceinline__ uint32_t nb_input_pair(float low, float high, float inverse_scale)
+{
+    uint32_t pair = nb_pack_bf16x2(low, high);
+    if (!F16) return pair;
+    float a = nb_f32_from_bits(pair << 16) * inverse_scale, b = nb_f32_from_bits(pair & 0xffff0000u) * inverse_scale;
+    return nb_f16x2_from_e4m3x2(nb_e4m3x2_from_f32(a, b));
+}
+
 template <bool F16> __device__ __forceinline__ uint16_t nb_input_from_f32(float x, float inverse_scale)
 {
-    float rounded = nb_bf16_to_f32(nb_bf16_from_f32(x));
-    if (!F16) return nb_bf16_from_f32(rounded);
-    __half h = __float2half_rn(nb_e4m3_to_f32(nb_e4m3_from_f32(rounded * inverse_scale)));
-    return __half_as_ushort(h);
+    return (uint16_t)nb_input_pair<F16>(x, 0.0f, inverse_scale);
 }
 
 __device__ __forceinline__ float nb_warp_sum(float v)

@@ -2,7 +2,7 @@
 #include "cuda/cuda_tiles.cuh"
 
 template <int KIND> static constexpr int units_of = KIND == NB_KIND_BF16 ? 1 : 2; // units of a warp per stage
-enum { STAGES = 2, WARPS_MAX = 8 };
+enum { STAGES = 2, WARPS_MAX = 16, WARPS_GROUPED = 8, ROWS_MAX = 8, STAGE_BYTES = 104 * 1024 }; // of inputs: two stages fit beside each other
 
 template <int KIND> static constexpr int stage_tiles = units_of<KIND> * nb_unit<KIND>::n_tile;
 
@@ -11,13 +11,13 @@ __device__ __forceinline__ void copy_async(void *to, const void *from)
     asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
 }
 
-__device__ static void store_dense(const nb_tiles_args &t, const nb_cuda_matrix &m, float multiplier, int tok, int row, float y)
+__device__ static void store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row, float y)
 {
     y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
-    int64_t at = (int64_t)tok * t.output.stride + t.output.first + row;
-    if (t.output.kind == NB_OUT_F32) ((float *)t.output.out)[at] = y;
-    if (t.output.kind == NB_OUT_BF16) ((uint16_t *)t.output.out)[at] = nb_bf16_from_f32(y);
-    if (t.output.kind == NB_OUT_ADD) ((float *)t.output.out)[at] += y;
+    int64_t at = (int64_t)tok * o.stride + o.first + row;
+    if (o.kind == NB_OUT_F32) ((float *)o.out)[at] = y;
+    if (o.kind == NB_OUT_BF16) ((uint16_t *)o.out)[at] = nb_bf16_from_f32(y);
+    if (o.kind == NB_OUT_ADD) ((float *)o.out)[at] += y;
 }
 
 __device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out, int ff,
@@ -27,7 +27,7 @@ __device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix 
     gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
     up *= high * (m.row_scale ? __ldg(m.row_scale + half + ff) : 1.0f);
     float y = nb_silu(gate) * up;
-    ((uint16_t *)t.output.out)[(int64_t)row_out * t.output.stride + ff] =
+    ((uint16_t *)t.output[0].out)[(int64_t)row_out * t.output[0].stride + ff] =
         t.inter_f16 ? nb_input_from_f32<true>(y, t.inter_inverse) : nb_bf16_from_f32(y);
 }
 
@@ -39,6 +39,9 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     extern __shared__ __align__(16) uint16_t x[];
     nb_grid_release();
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, r = warp % t.n_row_warp, s = warp / t.n_row_warp;
+    int i_matrix = 0;
+    while ((int)blockIdx.x >= t.block_first[i_matrix + 1]) i_matrix++;
+    int row_block = blockIdx.x - t.block_first[i_matrix];
     int expert = -1, first = blockIdx.y * NT * 8, count = min(NT * 8, t.n_row - first);
     if (t.n_tile) {
         nb_grid_wait();
@@ -47,7 +50,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
         expert = tile.expert, first = tile.first, count = tile.count;
     }
     bool shared = expert == t.n_expert && t.n_tile;
-    const nb_cuda_matrix &m = shared ? t.shared : t.matrix;
+    const nb_cuda_matrix &m = shared ? t.shared : t.matrix[i_matrix];
     float low = m.scale_low, high = m.scale_high;
     const uint4 *data = m.data;
     const uint32_t *scales = m.scale;
@@ -64,8 +67,8 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
             mine.block_scale[0] = m.block_scale[0] + expert * n, mine.block_scale[1] = m.block_scale[1] + expert * n;
         }
     }
-    int row_tile = blockIdx.x * t.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
-    if ((int)blockIdx.x * t.n_row_warp >= m.n_row_tile) return;
+    int row_tile = row_block * t.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
+    if (row_block * t.n_row_warp >= m.n_row_tile) return;
     bool active = row_tile < m.n_row_tile;
     int n_stage = (m.n_k_tile + t.n_split * TS - 1) / (t.n_split * TS), columns = t.n_split * TS * NB_CUDA_K_TILE;
     int x_stride = columns + 8, k_end = m.n_k_tile * NB_CUDA_K_TILE;
@@ -128,7 +131,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
             int n = nt * 8 + 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
             if (n >= count) continue;
             if (!PAIRED) {
-                if (row < m.n_out) store_dense(t, mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
+                if (row < m.n_out) store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
             } else if (c < 2) {
                 int ff = row_tile * 8 + (lane >> 2);
                 if (ff < m.n_out / 2) store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
@@ -137,56 +140,73 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
 }
 
 template <int KIND, int NT, bool PAIRED>
-static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_block, int n_column_tile, nb_error *err)
 {
     int columns = t->n_split * stage_tiles<KIND> * NB_CUDA_K_TILE + 8, warps = t->n_row_warp * t->n_split;
     size_t smem = (size_t)STAGES * NT * 8 * columns * 2, red = (size_t)warps * NT * 128 * 4;
-    dim3 grid(nb_ceil_div(n_row_tile, t->n_row_warp), n_column_tile);
+    dim3 grid(n_block, n_column_tile);
     return nb_cuda_start(at, tiles_kernel<KIND, NT, PAIRED>, grid, warps * 32, smem > red ? smem : red, err, *t);
 }
 
 template <int NT, bool PAIRED>
-static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_block, int n_column_tile, nb_error *err)
 {
-    switch (t->matrix.kind) {
-    case NB_KIND_BF16: return start<NB_KIND_BF16, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
-    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
-    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
-    default: return start<NB_KIND_NVFP4, NT, PAIRED>(at, t, n_row_tile, n_column_tile, err);
+    switch (t->matrix[0].kind) {
+    case NB_KIND_BF16: return start<NB_KIND_BF16, NT, PAIRED>(at, t, n_block, n_column_tile, err);
+    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8, NT, PAIRED>(at, t, n_block, n_column_tile, err);
+    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16, NT, PAIRED>(at, t, n_block, n_column_tile, err);
+    default: return start<NB_KIND_NVFP4, NT, PAIRED>(at, t, n_block, n_column_tile, err);
     }
 }
 
 template <int NT>
-static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column_tile, nb_error *err)
+static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_block, int n_column_tile, nb_error *err)
 {
-    if (t->matrix.paired) return start_kind<NT, true>(at, t, n_row_tile, n_column_tile, err);
-    return start_kind<NT, false>(at, t, n_row_tile, n_column_tile, err);
+    if (t->matrix[0].paired) return start_kind<NT, true>(at, t, n_block, n_column_tile, err);
+    return start_kind<NT, false>(at, t, n_block, n_column_tile, err);
+}
+
+// Blocks of each matrix, n_row_warp row tiles each; returns their number.
+static int spread_blocks(nb_tiles_args *t, int n_row_tile_of_first)
+{
+    int n = 0;
+    for (int i = 0; i <= NB_CUDA_MATRIX_MAX; i++) {
+        t->block_first[i] = n;
+        if (i < t->n_matrix) n += nb_ceil_div(i ? t->matrix[i].n_row_tile : n_row_tile_of_first, t->n_row_warp);
+    }
+    return n;
 }
 
 // Row tiles of a block so that the grid fills the card once; the remaining warps split the columns.
-static void shape_block(const nb_cuda_launch *at, nb_tiles_args *t, int n_column_tile)
+static int shape_blocks(const nb_cuda_launch *at, nb_tiles_args *t, int nt, int n_column_tile)
 {
-    int n = nb_ceil_div((int64_t)t->matrix.n_row_tile * n_column_tile, 2 * at->n_sm);
-    t->n_row_warp = n < 1 ? 1 : n > WARPS_MAX ? WARPS_MAX : n;
+    static const int tiles[] = {stage_tiles<0>, stage_tiles<1>, stage_tiles<2>, stage_tiles<3>}; // by kind
+    int64_t total = 0;
+    for (int i = 0; i < t->n_matrix; i++) total += t->matrix[i].n_row_tile;
+    int n = nb_ceil_div(total * n_column_tile, at->n_sm), most = STAGE_BYTES / (nt * 8 * 2 * tiles[t->matrix[0].kind] * NB_CUDA_K_TILE);
+    t->n_row_warp = n < 1 ? 1 : n > ROWS_MAX ? ROWS_MAX : n;
     t->n_split = WARPS_MAX / t->n_row_warp;
+    if (t->n_split > most) t->n_split = most;
+    return spread_blocks(t, t->matrix[0].n_row_tile);
 }
 
 int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
 {
     int nt = t->n_row <= 16 ? 2 : t->n_row <= 32 ? 4 : 8, tiles = nb_ceil_div(t->n_row, nt * 8);
-    shape_block(at, t, tiles);
-    if (nt == 2) return start_paired<2>(at, t, t->matrix.n_row_tile, tiles, err);
-    if (nt == 4) return start_paired<4>(at, t, t->matrix.n_row_tile, tiles, err);
-    return start_paired<8>(at, t, t->matrix.n_row_tile, tiles, err);
+    int n_block = shape_blocks(at, t, nt, tiles);
+    if (nt == 2) return start_paired<2>(at, t, n_block, tiles, err);
+    if (nt == 4) return start_paired<4>(at, t, n_block, tiles, err);
+    return start_paired<8>(at, t, n_block, tiles, err);
 }
 
 int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
 {
-    t->n_row_warp = t->matrix.n_row_tile < WARPS_MAX ? t->matrix.n_row_tile : WARPS_MAX;
-    t->n_split = WARPS_MAX / t->n_row_warp;
-    int n_row_tile = t->shared.n_row_tile > t->matrix.n_row_tile ? t->shared.n_row_tile : t->matrix.n_row_tile;
-    if (columns == 8) return start_paired<1>(at, t, n_row_tile, max_tile, err);
-    if (columns == 16) return start_paired<2>(at, t, n_row_tile, max_tile, err);
-    if (columns == 32) return start_paired<4>(at, t, n_row_tile, max_tile, err);
-    return start_paired<8>(at, t, n_row_tile, max_tile, err);
+    int n_row_tile = t->shared.n_row_tile > t->matrix[0].n_row_tile ? t->shared.n_row_tile : t->matrix[0].n_row_tile;
+    t->n_row_warp = n_row_tile < WARPS_GROUPED ? n_row_tile : WARPS_GROUPED;
+    t->n_split = WARPS_GROUPED / t->n_row_warp;
+    int n_block = spread_blocks(t, n_row_tile);
+    if (columns == 8) return start_paired<1>(at, t, n_block, max_tile, err);
+    if (columns == 16) return start_paired<2>(at, t, n_block, max_tile, err);
+    if (columns == 32) return start_paired<4>(at, t, n_block, max_tile, err);
+    return start_paired<8>(at, t, n_block, max_tile, err);
 }

@@ -117,7 +117,7 @@ static void residuals_follow_the_reference(void **state)
     f->device->ops->tap(f->device, tap_close, f);
     run(f, (const int32_t *)(const void *)ids->data, 0, (int)ids->dim[0], 1, NULL);
     f->device->ops->tap(f->device, NULL, NULL);
-    assert_true(worst < 2e-2); // bf16 inputs of the matrices, 8 layers
+    assert_true(worst < 3e-2); // bf16 inputs of the matrices, 8 layers
 }
 
 static void greedy(const char *prompt, int chunk, int n_copy)
