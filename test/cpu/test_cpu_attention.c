@@ -22,7 +22,8 @@ static nb_rope plain_rope(double theta, int n_rot)
     return (nb_rope){.rope_theta = theta, .n_rot = n_rot, .attention_factor = 1};
 }
 
-static bench *open_bench(nb_cpu_kernels kernels, nb_kv_format kv, int n_head, int n_kv_head, int d_head, nb_rope rope)
+static bench *open_bench(nb_cpu_kernels kernels, nb_kv_format kv, int n_head, int n_kv_head, int d_head, bool gated,
+                         nb_rope rope)
 {
     nb_error err;
     bench *b = nb_alloc(sizeof *b);
@@ -33,7 +34,7 @@ static bench *open_bench(nb_cpu_kernels kernels, nb_kv_format kv, int n_head, in
                      .num_attention_heads = n_head,
                      .num_key_value_heads = n_kv_head,
                      .head_dim = d_head,
-                     .attn_output_gate = true,
+                     .attn_output_gate = gated,
                      .rope = rope,
                      .num_experts = 1,
                      .num_experts_per_tok = 1};
@@ -73,24 +74,25 @@ static void attend_rows(bench *b, const float *q, const float *gate, const float
     pass->span[0] = (nb_cpu_span){
         .n_row = n, .position = position, .index = from, .view = {.page = b->page, .n_paged = NB_PAGE_TOKENS}};
     nb_cpu_pass_begin(&b->cpu, pass);
+    int stride = c->attn_output_gate ? 2 * d : d;
     for (int i = 0; i < n * n_query; i++) {
-        memcpy(b->cpu.scratch.attention.query + i * 2 * d, q + (from * n_query + i) * d, sizeof(float) * (size_t)d);
-        memcpy(b->cpu.scratch.attention.query + i * 2 * d + d, gate + (from * n_query + i) * d,
-               sizeof(float) * (size_t)d);
+        float *to = b->cpu.scratch.attention.query + i * stride;
+        memcpy(to, q + (from * n_query + i) * d, sizeof(float) * (size_t)d);
+        if (c->attn_output_gate) memcpy(to + d, gate + (from * n_query + i) * d, sizeof(float) * (size_t)d);
     }
     memcpy(b->cpu.scratch.attention.key, k + from * n_kv, sizeof(float) * (size_t)(n * n_kv));
     memcpy(b->cpu.scratch.attention.value, v + from * n_kv, sizeof(float) * (size_t)(n * n_kv));
     nb_cpu_attention_core(&b->cpu, pass, &b->layer);
 }
 
-static void check_dense(const char *op, double theta, int n_rot, nb_cpu_kernels kernels, nb_kv_format kv,
+static void check_dense(const char *op, bool gated, double theta, int n_rot, nb_cpu_kernels kernels, nb_kv_format kv,
                         double tolerance)
 {
     int64_t dim[3], kv_dim[3];
     float *q = nb_op_f32(op, "q", dim), *gate = nb_op_f32(op, "gate", NULL), *k = nb_op_f32(op, "k", kv_dim);
-    float *v = nb_op_f32(op, "v", NULL), *out = nb_op_f32(op, "out", NULL);
+    float *v = nb_op_f32(op, "v", NULL), *out = nb_op_f32(op, gated ? "out" : "attn", NULL);
     float *q_norm = nb_op_f32(op, "q_norm_weight", NULL), *k_norm = nb_op_f32(op, "k_norm_weight", NULL);
-    bench *b = open_bench(kernels, kv, (int)dim[1], (int)kv_dim[1], (int)dim[2], plain_rope(theta, n_rot));
+    bench *b = open_bench(kernels, kv, (int)dim[1], (int)kv_dim[1], (int)dim[2], gated, plain_rope(theta, n_rot));
     for (int i = 0; i < dim[2]; i++) q_norm[i] += 1, k_norm[i] += 1; // stored zero-centred
     b->layer.attention.q_norm = q_norm;
     b->layer.attention.k_norm = k_norm;
@@ -110,9 +112,17 @@ static void test_gated_attention_equals_vllm(void **state)
     if (!nb_op_present()) skip();
     const nb_cpu_kernels kernels[] = {NB_CPU_SCALAR, NB_CPU_AUTO};
     for (int i = 0; i < 2; i++) {
-        check_dense("dense_attention_f32_small", 1e4, 4, kernels[i], NB_KV_F32, 1e-5);
-        check_dense("dense_attention_f32_realdims", 1e7, 64, kernels[i], NB_KV_F32, 1e-5);
+        check_dense("dense_attention_f32_small", true, 1e4, 4, kernels[i], NB_KV_F32, 1e-5);
+        check_dense("dense_attention_f32_realdims", true, 1e7, 64, kernels[i], NB_KV_F32, 1e-5);
     }
+}
+
+static void test_plain_attention_equals_vllm(void **state)
+{
+    (void)state;
+    if (!nb_op_present()) skip();
+    check_dense("dense_attention_f32_small", false, 1e4, 4, NB_CPU_AUTO, NB_KV_F32, 1e-5);
+    check_dense("dense_attention_f32_realdims", false, 1e7, 64, NB_CPU_AUTO, NB_KV_F32, 1e-5);
 }
 
 // What a cache of fewer bits costs; fp8 with scales of its own, so that a scale left out would show.
@@ -120,9 +130,9 @@ static void test_attention_over_rounded_caches_stays_near(void **state)
 {
     (void)state;
     if (!nb_op_present()) skip();
-    check_dense("dense_attention_f32_realdims", 1e7, 64, NB_CPU_AUTO, NB_KV_BF16, 0.02);
-    check_dense("dense_attention_f32_realdims", 1e7, 64, NB_CPU_AUTO, NB_KV_FP8, 0.2);
-    check_dense("dense_attention_f32_realdims", 1e7, 64, NB_CPU_SCALAR, NB_KV_FP8, 0.2);
+    check_dense("dense_attention_f32_realdims", true, 1e7, 64, NB_CPU_AUTO, NB_KV_BF16, 0.02);
+    check_dense("dense_attention_f32_realdims", true, 1e7, 64, NB_CPU_AUTO, NB_KV_FP8, 0.2);
+    check_dense("dense_attention_f32_realdims", true, 1e7, 64, NB_CPU_SCALAR, NB_KV_FP8, 0.2);
 }
 
 static float *numbers(const json_t *object, const char *key)
@@ -143,7 +153,7 @@ static void test_gated_attention_equals_the_small_reference(void **state)
     json_t *g = nb_test_json(path);
     float *q = numbers(g, "query"), *gate = numbers(g, "gate"), *k = numbers(g, "key"), *v = numbers(g, "value");
     float *gated = numbers(g, "gated"), *q_norm = numbers(g, "q_weight"), *k_norm = numbers(g, "k_weight");
-    bench *b = open_bench(NB_CPU_SCALAR, NB_KV_F32, 4, 2, 6, plain_rope(1e7, 4));
+    bench *b = open_bench(NB_CPU_SCALAR, NB_KV_F32, 4, 2, 6, true, plain_rope(1e7, 4));
     b->layer.attention.q_norm = q_norm;
     b->layer.attention.k_norm = k_norm;
     for (int i = 0; i < 3; i++) { // positions with gaps: a row a step
@@ -252,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gated_attention_equals_vllm),
+        cmocka_unit_test(test_plain_attention_equals_vllm),
         cmocka_unit_test(test_attention_over_rounded_caches_stays_near),
         cmocka_unit_test(test_gated_attention_equals_the_small_reference),
         cmocka_unit_test(test_rope_equals_vllm),

@@ -134,6 +134,24 @@ static void test_experts_equal_vllm(void **state)
     check_block("moe_block_bf16_small", NB_CPU_AUTO, 2, 0.015);
 }
 
+static void test_experts_without_a_shared_one_equal_vllm(void **state)
+{
+    (void)state;
+    if (!nb_op_present()) skip();
+    block b;
+    float y[6 * 64] = {0}, *want = nb_op_f32("moe_block_f32_small", "routed_out", NULL);
+    open_block("moe_block_f32_small", &b);
+    b.moe.shared_expert = (nb_expert){0};
+    b.moe.shared_expert_gate = (nb_linear){0};
+    b.model.config.shared_expert_intermediate_size = 0;
+    nb_cpu *cpu = open_cpu(&b.model, NB_CPU_AUTO, 2);
+    nb_cpu_moe_apply(cpu, &b.moe, b.owned[6], 6, -1, y);
+    nb_test_close("routed", y, want, 6 * 64, 1e-5);
+    close_cpu(cpu);
+    close_block(&b);
+    free(want);
+}
+
 // A row's sum does not depend on which rows share its experts, nor does what x holds before matter beyond being added
 // to.
 static void test_rows_are_independent(void **state)
@@ -157,9 +175,8 @@ static void test_rows_are_independent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_router_equals_vllm),
-        cmocka_unit_test(test_router_ties_go_to_the_lowest_expert),
-        cmocka_unit_test(test_experts_equal_vllm),
+        cmocka_unit_test(test_router_equals_vllm),   cmocka_unit_test(test_router_ties_go_to_the_lowest_expert),
+        cmocka_unit_test(test_experts_equal_vllm),   cmocka_unit_test(test_experts_without_a_shared_one_equal_vllm),
         cmocka_unit_test(test_rows_are_independent),
     };
     return nb_test_run("cpu_moe", tests);
