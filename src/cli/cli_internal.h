@@ -29,4 +29,10 @@ void nb_option_default(const nb_option *option, nb_buf *out);
 // The text of `nibble COMMAND --help`.
 void nb_usage_write(const nb_command *command, nb_buf *out);
 
+// Of one command, and of the program as a list of its commands.
+void nb_man_command(const nb_command *command, nb_buf *out);
+void nb_man_program(nb_buf *out);
+void nb_markdown_command(const nb_command *command, nb_buf *out);
+void nb_markdown_program(nb_buf *out);
+
 #endif

@@ -126,15 +126,22 @@ int nb_option_store(const nb_option *option, const char *text, nb_error *err)
     return NB_OK;
 }
 
+// Divides by `step` while nothing is lost; returns how often.
+static int reduce(int64_t *n, int64_t step)
+{
+    int k = 0;
+    for (; k < 4 && *n >= step && *n % step == 0; k++) *n /= step;
+    return k;
+}
+
 static void write_bytes(int64_t n_byte, nb_buf *out)
 {
-    static const char *const unit[] = {"", "Ki", "Mi", "Gi", "Ti"};
-    int k = 0;
-    while (k < 4 && n_byte >= 1024 && n_byte % 1024 == 0) {
-        n_byte /= 1024;
-        k++;
-    }
-    nb_buf_printf(out, "%lld%s", (long long)n_byte, unit[k]);
+    static const char *const unit[2][5] = {{"", "K", "M", "G", "T"}, {"", "Ki", "Mi", "Gi", "Ti"}};
+    int64_t decimal = n_byte, binary = n_byte;
+    int k_decimal = reduce(&decimal, 1000), k_binary = reduce(&binary, 1024);
+    bool use_binary = binary < decimal;
+    nb_buf_printf(out, "%lld%s", (long long)(use_binary ? binary : decimal),
+                  unit[use_binary][use_binary ? k_binary : k_decimal]);
 }
 
 void nb_option_default(const nb_option *option, nb_buf *out)

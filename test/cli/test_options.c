@@ -162,6 +162,7 @@ static void tables_of_all_commands_are_sound(void **state)
     for (const nb_command_entry *e = nb_commands; e->command; e++) {
         const nb_command *c = e->command;
         assert_true(c->name && c->arguments && c->summary && c->example);
+        for (const nb_command_entry *f = nb_commands; f < e; f++) assert_string_not_equal(f->command->name, c->name);
         for (const nb_option *o = c->option; o && o->name; o++) {
             if (!o->help || (!o->value && o->kind != NB_OPTION_IGNORED)) fail_msg("%s --%s", c->name, o->name);
             if (nb_option_takes_value(o) && !o->argument) fail_msg("%s --%s has no argument name", c->name, o->name);
