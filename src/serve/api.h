@@ -21,6 +21,7 @@ typedef struct nb_api_options { // everything is borrowed and must outlive the A
     struct nb_metrics *metrics;               // NULL: none are kept
     const char *model_name[NB_API_NAMES_MAX]; // names that requests may use; the first is given back
     int n_model_name;
+    const char *version; // of the program, for /version
     int vocab_size;
     int64_t max_model_len;
     nb_reasoning_format reasoning;
