@@ -312,14 +312,17 @@ static void wrong_requests_get_4xx_and_the_server_lives(void **state)
     house h;
     nb_buf r = {0};
     open_house(&h, (nb_http_options){.receive_timeout_s = 1});
+    int fd[sizeof request / sizeof *request];
     for (size_t i = 0; i < sizeof request / sizeof *request; i++) {
-        int fd = client_connect(h.port);
-        client_send(fd, nb_str_from(request[i]));
+        fd[i] = client_connect(h.port);
+        client_send(fd[i], nb_str_from(request[i]));
+    }
+    for (size_t i = 0; i < sizeof request / sizeof *request; i++) {
         nb_buf_clear(&r);
-        assert_true(client_read(fd, &r, 10000)); // answered or not, the connection ends
+        assert_true(client_read(fd[i], &r, 10000)); // answered or not, the connection ends
         int status = client_status(nb_buf_str(&r));
         if (r.len > 0 && !(status >= 400 && status <= 505)) fail_msg("request %zu got %.80s", i, r.ptr);
-        close(fd);
+        close(fd[i]);
     }
     nb_buf head = {0};
     nb_buf_add_c(&head, "A: ");
