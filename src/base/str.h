@@ -39,9 +39,9 @@ nb_str nb_buf_str(const nb_buf *b);
 void nb_buf_clear(nb_buf *b); // keeps the memory
 void nb_buf_drop(nb_buf *b);
 
-// UTF-8. `nb_utf8_decode` reads one code point at s[*at] and moves *at on; an invalid sequence gives U+FFFD and moves by
-// the maximal invalid part, as browsers do. `nb_utf8_complete` is the length of the longest prefix of s that does not end
-// inside a sequence that more bytes could complete.
+// UTF-8. `nb_utf8_decode` reads one code point at s[*at] and moves *at on; an invalid sequence gives U+FFFD and moves
+// by the maximal invalid part, as browsers do. `nb_utf8_complete` is the length of the longest prefix of s that does
+// not end inside a sequence that more bytes could complete.
 uint32_t nb_utf8_decode(nb_str s, size_t *at);
 int nb_utf8_encode(uint32_t code_point, char out[4]); // bytes written
 size_t nb_utf8_complete(nb_str s);

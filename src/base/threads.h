@@ -1,6 +1,6 @@
-// A fixed team of threads for data-parallel loops. The caller of nb_threads_run is one of the team, so a team of one runs
-// everything inline. Tasks are handed out by an atomic counter: which thread runs a task is not fixed, so a task must
-// write only what belongs to its index. That makes results independent of the number of threads.
+// A fixed team of threads for data-parallel loops. The caller of nb_threads_run is one of the team, so a team of one
+// runs everything inline. Tasks are handed out by an atomic counter: which thread runs a task is not fixed, so a task
+// must write only what belongs to its index. That makes results independent of the number of threads.
 #ifndef NB_THREADS_H
 #define NB_THREADS_H
 

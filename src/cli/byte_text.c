@@ -1,3 +1,4 @@
+// Sizes for people. See byte_text.h.
 #include "cli/byte_text.h"
 
 #include <math.h>

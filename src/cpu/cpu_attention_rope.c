@@ -1,3 +1,4 @@
+// Rotary embedding: frequencies (with YaRN), angles of a position, rotation of a head. See cpu_attention.h.
 #include <math.h>
 
 #include "cpu/cpu_attention.h"

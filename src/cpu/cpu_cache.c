@@ -1,3 +1,4 @@
+// Where a token's keys and values lie: pages, and the tail of MTP drafts. See cpu_cache.h.
 #include "cpu/cpu_cache.h"
 
 static int64_t element_bytes(nb_kv_format format)

@@ -1,3 +1,4 @@
+// The CPU device's table of operations: opening, loading, reserving memory, reporting it. See cpu_device.h.
 #include "cpu/cpu_device_internal.h"
 
 #include <stdio.h>

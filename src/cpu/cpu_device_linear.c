@@ -1,3 +1,4 @@
+// Jobs of one stage are cut into tasks of about equal cost, so that a team finishes together. See cpu_device_linear.h.
 #include "cpu/cpu_device_linear.h"
 
 #include <assert.h>

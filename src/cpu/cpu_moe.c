@@ -1,3 +1,4 @@
+// Route, group by expert, three products, combine by rank. See cpu_moe.h.
 #include "cpu/cpu_moe.h"
 
 #include <math.h>

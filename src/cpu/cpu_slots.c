@@ -1,3 +1,4 @@
+// Layout of a slot, and the ledger that turns n_past into what a step does with it. See cpu_slots.h.
 #include "cpu/cpu_slots.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// Turns a plan into a batch. The arrays belong to the writer and are reused from step to step: the device copies what it
-// needs during submit.
+// Turns a plan into a batch. The arrays belong to the writer and are reused from step to step: the device copies what
+// it needs during submit.
 #ifndef NB_BATCH_WRITER_H
 #define NB_BATCH_WRITER_H
 
@@ -9,10 +9,10 @@
 typedef struct nb_batch_writer {
     int vocab_size;
     nb_batch batch;
-    int32_t *tok;        // room for the token budget
+    int32_t *tok; // room for the token budget
     nb_seq *seq;
     nb_row *row;
-    int32_t *page;       // these four grow to the largest step seen
+    int32_t *page; // these four grow to the largest step seen
     nb_history *history;
     nb_bias *bias;
     uint32_t *mask;

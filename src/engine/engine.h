@@ -2,8 +2,8 @@
 // only. Other threads put requests into its mailbox and get events by callback; a callback runs on the engine's thread,
 // must not block, and must not call the engine except nb_engine_cancel.
 //
-// A request's life: waiting -> running (-> preempted -> waiting)* -> finished. Exactly one event with `finish` other than
-// NB_FINISH_NONE ends it, whatever happens.
+// A request's life: waiting -> running (-> preempted -> waiting)* -> finished. Exactly one event with `finish` other
+// than NB_FINISH_NONE ends it, whatever happens.
 #ifndef NB_ENGINE_H
 #define NB_ENGINE_H
 
@@ -12,24 +12,24 @@
 enum { NB_STOP_TOKEN_MAX = 16 };
 
 typedef enum nb_finish {
-    NB_FINISH_NONE,      // more events follow
-    NB_FINISH_STOP,      // a stop token (it is not part of the output)
-    NB_FINISH_LENGTH,    // max_new reached, or the context is full
+    NB_FINISH_NONE,   // more events follow
+    NB_FINISH_STOP,   // a stop token (it is not part of the output)
+    NB_FINISH_LENGTH, // max_new reached, or the context is full
     NB_FINISH_CANCELLED,
-    NB_FINISH_ERROR,     // `message` says why
+    NB_FINISH_ERROR, // `message` says why
 } nb_finish;
 
 typedef struct nb_event {
     uint64_t request;
-    int32_t n_tok;                 // tokens of this event (0 or more; several after speculation)
-    const int32_t *tok;            // [n_tok]; the stop token is not among them
-    const nb_row_result *detail;   // [n_tok] log-probabilities, or NULL if the request did not ask
-    int32_t n_prompt_detail;       // prompt_logprobs: rows for prompt tokens 1..n, in the first event only
+    int32_t n_tok;               // tokens of this event (0 or more; several after speculation)
+    const int32_t *tok;          // [n_tok]; the stop token is not among them
+    const nb_row_result *detail; // [n_tok] log-probabilities, or NULL if the request did not ask
+    int32_t n_prompt_detail;     // prompt_logprobs: rows for prompt tokens 1..n, in the first event only
     const nb_row_result *prompt_detail;
     nb_finish finish;
-    int32_t stop_tok;              // with NB_FINISH_STOP
-    const char *message;           // with NB_FINISH_ERROR
-    int32_t n_prompt, n_cached;    // prompt tokens, and how many came from the prefix cache
+    int32_t stop_tok;                    // with NB_FINISH_STOP
+    const char *message;                 // with NB_FINISH_ERROR
+    int32_t n_prompt, n_cached;          // prompt tokens, and how many came from the prefix cache
     int64_t queued_us, first_us, now_us; // when it was accepted, when its first token came (0: not yet), now
     int32_t n_preempted;
 } nb_event;
@@ -44,19 +44,19 @@ typedef struct nb_constraint {
 } nb_constraint;
 
 typedef struct nb_request {
-    const int32_t *prompt;     // copied
+    const int32_t *prompt; // copied
     int32_t n_prompt;
-    int32_t max_new;           // tokens at most; the context may end it earlier; 0: the prompt is only absorbed
-    int32_t min_new;           // stop tokens are masked before that many
+    int32_t max_new; // tokens at most; the context may end it earlier; 0: the prompt is only absorbed
+    int32_t min_new; // stop tokens are masked before that many
     nb_sampling sampling;
     int32_t n_bias;
-    const nb_bias *bias;       // copied
+    const nb_bias *bias; // copied
     int32_t n_stop;
     int32_t stop_tok[NB_STOP_TOKEN_MAX];
-    int32_t n_top;             // log-probabilities of the drawn and the n_top likeliest tokens; -1: none
-    int32_t n_prompt_top;      // the same for the prompt; -1: none
-    int32_t priority;          // lower runs first, by age within a priority; a level is worth NB_AGING_US of waiting
-    bool want_logits;          // detail[].logits is set: the raw rows that the tokens were drawn from
+    int32_t n_top;        // log-probabilities of the drawn and the n_top likeliest tokens; -1: none
+    int32_t n_prompt_top; // the same for the prompt; -1: none
+    int32_t priority;     // lower runs first, by age within a priority; a level is worth NB_AGING_US of waiting
+    bool want_logits;     // detail[].logits is set: the raw rows that the tokens were drawn from
     const nb_constraint *constraint; // NULL: none; must live until the finish event
     nb_event_fn on_event;
     void *user;
@@ -64,24 +64,26 @@ typedef struct nb_request {
 
 typedef struct nb_engine_options {
     nb_kv_format kv;
-    int64_t max_model_len;          // tokens of one sequence, prompt and output
-    int max_num_seqs;               // running at once
-    int max_num_batched_tokens;     // of one step; raised to max_num_seqs + NB_PAGE_TOKENS, so that prefill goes on
-    int max_waiting;                // queue; over max_num_seqs + max_waiting requests are refused with NB_ERR_LIMIT
-    int n_page;                     // 0: as many as the device can
-    int n_snapshot;                 // state slots for the prefix cache, best twice max_num_seqs or more; 0 turns the
-                                    // cache off where there are DeltaNet layers; ignored where there are none
-    int snapshot_grid;              // tokens between snapshots inside long prompts, a multiple of NB_PAGE_TOKENS
+    int64_t max_model_len;      // tokens of one sequence, prompt and output
+    int max_num_seqs;           // running at once
+    int max_num_batched_tokens; // of one step; raised to max_num_seqs + NB_PAGE_TOKENS, so that prefill goes on
+    int max_waiting;            // queue; over max_num_seqs + max_waiting requests are refused with NB_ERR_LIMIT
+    int n_page;                 // 0: as many as the device can
+    int n_snapshot;             // state slots for the prefix cache, best twice max_num_seqs or more; 0 turns the
+                                // cache off where there are DeltaNet layers; ignored where there are none
+    int snapshot_grid;          // tokens between snapshots inside long prompts, a multiple of NB_PAGE_TOKENS
     bool enable_prefix_caching;
 } nb_engine_options;
 
 typedef struct nb_engine nb_engine;
 
-// Reserves the device's memory and starts the thread. The device and model stay the caller's and must outlive the engine.
+// Reserves the device's memory and starts the thread. The device and model stay the caller's and must outlive the
+// engine.
 int nb_engine_open(nb_device *device, const nb_model *model, const nb_engine_options *options, nb_engine **out,
                    nb_error *err);
 
-// Any thread. Refuses (with a reason for people) what could never run: empty or too long prompts, bad ids, bad sampling.
+// Any thread. Refuses (with a reason for people) what could never run: empty or too long prompts, bad ids, bad
+// sampling.
 int nb_engine_submit(nb_engine *engine, const nb_request *request, uint64_t *id, nb_error *err);
 void nb_engine_cancel(nb_engine *engine, uint64_t id); // any thread; the finish event still comes
 

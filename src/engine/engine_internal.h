@@ -8,21 +8,21 @@
 
 typedef struct nb_flight { // a step that was submitted
     int n_item;
-    nb_plan_item *item;    // [n_item] as planned; the sequences are jobs
+    nb_plan_item *item; // [n_item] as planned; the sequences are jobs
 } nb_flight;
 
 struct nb_engine {
     nb_device *device;
     int vocab_size;
-    int64_t context;       // tokens of the longest possible sequence
+    int64_t context; // tokens of the longest possible sequence
     pthread_t thread;
-    nb_mailbox mailbox;    // shared; all that follows belongs to the engine's thread
+    nb_mailbox mailbox; // shared; all that follows belongs to the engine's thread
     nb_letters letters;
     nb_scheduler scheduler;
     nb_batch_writer writer;
     nb_flight flight[NB_IN_FLIGHT]; // a ring
     int flight_first, n_flight;
-    nb_job **job;          // [n_job] all that are not finished
+    nb_job **job; // [n_job] all that are not finished
     int n_job;
     nb_engine_stats stats; // the counters; levels are filled in when it is published
     nb_error error;

@@ -10,18 +10,18 @@
 typedef struct nb_mailbox {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    nb_job *first, **last;   // new jobs, in order of arrival
-    uint64_t *cancel;        // [n_cancel] ids
+    nb_job *first, **last; // new jobs, in order of arrival
+    uint64_t *cancel;      // [n_cancel] ids
     int n_cancel, cap_cancel;
     int n_new, n_inside, max_alive; // jobs here, jobs that the engine has, bound of the sum
     uint64_t n_id;
     bool closing, drain;
-    nb_engine_stats stats;   // as of the last step
+    nb_engine_stats stats; // as of the last step
 } nb_mailbox;
 
-typedef struct nb_letters {  // what the engine's thread takes out
-    nb_job *job;             // a list by `next`
-    uint64_t *cancel;        // [n_cancel], valid until the next take
+typedef struct nb_letters { // what the engine's thread takes out
+    nb_job *job;            // a list by `next`
+    uint64_t *cancel;       // [n_cancel], valid until the next take
     int n_cancel, cap_cancel;
     bool closing, drain;
 } nb_letters;
@@ -29,7 +29,8 @@ typedef struct nb_letters {  // what the engine's thread takes out
 void nb_mailbox_open(nb_mailbox *box, int max_alive);
 void nb_mailbox_close(nb_mailbox *box);
 
-// Any thread. Gives the job its id and keeps it, or refuses it (NB_ERR_LIMIT, NB_ERR_DEVICE) and leaves it the caller's.
+// Any thread. Gives the job its id and keeps it, or refuses it (NB_ERR_LIMIT, NB_ERR_DEVICE) and leaves it the
+// caller's.
 int nb_mailbox_put(nb_mailbox *box, nb_job *job, uint64_t *id, nb_error *err);
 void nb_mailbox_cancel(nb_mailbox *box, uint64_t id);
 void nb_mailbox_shut(nb_mailbox *box, bool drain); // no more jobs

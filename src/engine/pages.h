@@ -24,9 +24,9 @@ typedef struct nb_pages {
 void nb_pages_open(nb_pages *pages, int n_page);
 void nb_pages_close(nb_pages *pages);
 
-int32_t nb_pages_take(nb_pages *pages);            // a free page, held once; -1: none
-void nb_pages_hold(nb_pages *pages, int32_t page); // one holder more, of a held or idle page
-void nb_pages_drop(nb_pages *pages, int32_t page); // one holder less
+int32_t nb_pages_take(nb_pages *pages);              // a free page, held once; -1: none
+void nb_pages_hold(nb_pages *pages, int32_t page);   // one holder more, of a held or idle page
+void nb_pages_drop(nb_pages *pages, int32_t page);   // one holder less
 void nb_pages_index(nb_pages *pages, int32_t page);  // a held page becomes known to the index
 void nb_pages_forget(nb_pages *pages, int32_t page); // an idle page becomes free
 

@@ -1,7 +1,7 @@
 // The prefix index: which pages hold the keys and values of which tokens, and at which page ends the recurrent state is
 // saved. It is a tree whose nodes are pages: a node's key is the hash of its tokens seeded with its parent's key, so a
-// key stands for the whole prefix, and a lookup walks from the root. On a hit the parent and the token ids are compared:
-// two prefixes with the same hash are two nodes, never one.
+// key stands for the whole prefix, and a lookup walks from the root. On a hit the parent and the token ids are
+// compared: two prefixes with the same hash are two nodes, never one.
 //
 // A model with DeltaNet layers can only go on from a saved state, so there a hit is the longest prefix whose pages are
 // all known and that ends at a page with a saved state. Without such layers any full page will do.
@@ -21,14 +21,14 @@
 typedef struct nb_prefix {
     nb_pages *pages;
     nb_slots *slots;
-    bool needs_state;      // the model has DeltaNet layers
-    uint32_t n_bucket;     // a power of two
-    int32_t *bucket;       // [n_bucket] first page, -1: empty
-    int32_t *next;         // [n_page] in the bucket
-    uint64_t *key;         // [n_page]
-    int32_t *parent;       // [n_page] page, -1: at the root
-    int32_t *n_child;      // [n_page]
-    int32_t *state;        // [n_page] slot with the state at the page's end, -1: none
+    bool needs_state;               // the model has DeltaNet layers
+    uint32_t n_bucket;              // a power of two
+    int32_t *bucket;                // [n_bucket] first page, -1: empty
+    int32_t *next;                  // [n_page] in the bucket
+    uint64_t *key;                  // [n_page]
+    int32_t *parent;                // [n_page] page, -1: at the root
+    int32_t *n_child;               // [n_page]
+    int32_t *state;                 // [n_page] slot with the state at the page's end, -1: none
     int32_t (*tok)[NB_PAGE_TOKENS]; // [n_page]
 } nb_prefix;
 

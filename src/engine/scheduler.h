@@ -5,8 +5,9 @@
 //
 // and one step may be planned and committed while the one before runs.
 //
-// Order. Sequences are served by rank: arrival time + priority * NB_AGING_US, ties by arrival. So a lower priority number
-// goes first, equals go by age, and a sequence is overtaken only by those that arrive less than (difference of priority)
+// Order. Sequences are served by rank: arrival time + priority * NB_AGING_US, ties by arrival. So a lower priority
+// number goes first, equals go by age, and a sequence is overtaken only by those that arrive less than (difference of
+// priority)
 // * NB_AGING_US after it.
 //
 // A plan: every running decode gets its token; the rest of the token budget goes to prefill chunks in order of rank,
@@ -14,9 +15,9 @@
 // never pass a large one. Prefill chunks that do not finish end on the page grid.
 //
 // Pages. Admission takes the pages of all known tokens at once and leaves one page per running sequence untouched. A
-// decode that needs a page when there is none preempts the last sequence in rank, itself at worst: its pages and slot go
-// back, its tokens stay, and later it is prefilled again. A waiting sequence of a strictly better priority preempts the
-// last running one as well.
+// decode that needs a page when there is none preempts the last sequence in rank, itself at worst: its pages and slot
+// go back, its tokens stay, and later it is prefilled again. A waiting sequence of a strictly better priority preempts
+// the last running one as well.
 //
 // Nothing starves. The first in rank is never preempted, and each step brings it on by at least one decode token or one
 // page of prefill; a sequence that fits alone is admitted at the latest when nothing else runs. Hence a sequence
@@ -41,13 +42,13 @@ enum {
 };
 
 typedef struct nb_scheduler_options {
-    int max_seq;       // running at once
-    int max_alive;     // running and waiting
-    int max_tok;       // of a step; at least max_seq + NB_PAGE_TOKENS
+    int max_seq;   // running at once
+    int max_alive; // running and waiting
+    int max_tok;   // of a step; at least max_seq + NB_PAGE_TOKENS
     int n_page, n_slot;
     int snapshot_grid; // tokens, a multiple of NB_PAGE_TOKENS
     bool prefix_caching;
-    bool needs_state;  // the model has DeltaNet layers; n_slot > max_seq then, if prefix_caching
+    bool needs_state; // the model has DeltaNet layers; n_slot > max_seq then, if prefix_caching
 } nb_scheduler_options;
 
 typedef struct nb_plan_item {
@@ -55,14 +56,14 @@ typedef struct nb_plan_item {
     int32_t n_past, n_new;
     int32_t prompt_row; // first prompt row of this chunk
     int32_t n_prompt_row;
-    bool draw;          // the step draws a token
-    bool last;          // with limit 0: nothing is drawn, the prompt ends here
+    bool draw; // the step draws a token
+    bool last; // with limit 0: nothing is drawn, the prompt ends here
 } nb_plan_item;
 
 typedef struct nb_plan {
     int n_item, n_copy, n_tok;
-    nb_plan_item *item;  // [n_item], decodes first
-    nb_slot_copy *copy;  // [n_copy], before the step, in order
+    nb_plan_item *item; // [n_item], decodes first
+    nb_slot_copy *copy; // [n_copy], before the step, in order
 } nb_plan;
 
 typedef struct nb_scheduler {
@@ -81,7 +82,8 @@ void nb_scheduler_close(nb_scheduler *scheduler);
 
 // The sequence brings id, rank_us, priority, tok, n_prompt = n_tok, limit, known_input, n_prompt_row; the rest is zero.
 void nb_scheduler_add(nb_scheduler *scheduler, nb_sequence *seq);
-// Takes it out, in whatever state it is; what is known of it goes to the prefix index. Its tok and page stay the caller's.
+// Takes it out, in whatever state it is; what is known of it goes to the prefix index. Its tok and page stay the
+// caller's.
 void nb_scheduler_remove(nb_scheduler *scheduler, nb_sequence *seq);
 
 const nb_plan *nb_scheduler_plan(nb_scheduler *scheduler); // valid until the next plan; n_item = 0: nothing to do

@@ -5,9 +5,11 @@
 
 #include "engine/scheduler.h"
 
-// Gives a waiting sequence its slot, the pages of a prefix hit and the pages for the rest of its tokens. False: not now.
+// Gives a waiting sequence its slot, the pages of a prefix hit and the pages for the rest of its tokens. False: not
+// now.
 bool nb_memory_admit(nb_scheduler *s, nb_sequence *seq);
-// Makes sure that a running sequence has the page of its next token; preempts as needed. False: it was preempted itself.
+// Makes sure that a running sequence has the page of its next token; preempts as needed. False: it was preempted
+// itself.
 bool nb_memory_grow(nb_scheduler *s, nb_sequence *seq);
 void nb_memory_preempt(nb_scheduler *s, nb_sequence *seq);
 // Slot and pages go back to the pools.

@@ -15,31 +15,31 @@
 #include <stdint.h>
 
 enum {
-    NB_PRIORITY_MAX = 10,        // priorities are clamped to -NB_PRIORITY_MAX .. NB_PRIORITY_MAX
+    NB_PRIORITY_MAX = 10,          // priorities are clamped to -NB_PRIORITY_MAX .. NB_PRIORITY_MAX
     NB_AGING_US = 5 * 1000 * 1000, // a level of priority is worth this much waiting
 };
 
 typedef struct nb_sequence {
-    uint64_t id;       // ascending by arrival
-    int64_t rank_us;   // arrival + priority * NB_AGING_US: the order in which sequences are served
+    uint64_t id;     // ascending by arrival
+    int64_t rank_us; // arrival + priority * NB_AGING_US: the order in which sequences are served
     int32_t priority;
     bool running;
-    bool known_input;  // constrained: the next step needs the token of this one
-    bool scheduled;    // in the plan being made
+    bool known_input; // constrained: the next step needs the token of this one
+    bool scheduled;   // in the plan being made
 
     int32_t n_prompt, n_tok; // n_tok: prompt and output tokens known
     int32_t n_pending;       // 0, 1 or, between commit and the result of the step before, 2
     int32_t limit;           // output tokens at most
     int32_t *tok;            // [n_tok], room for n_prompt + limit once it ran
 
-    int32_t n_past;     // tokens given to the device, this step's included after commit
-    int32_t fill;       // tokens known when it was admitted: up to here it prefills, from here on it decodes
-    int32_t slot;       // -1 while waiting
+    int32_t n_past; // tokens given to the device, this step's included after commit
+    int32_t fill;   // tokens known when it was admitted: up to here it prefills, from here on it decodes
+    int32_t slot;   // -1 while waiting
     int32_t n_page;
-    int32_t *page;      // [n_page], cover n_past and, while it prefills, fill
-    int32_t n_indexed;  // leading pages that are nodes of the prefix index
-    int32_t n_saved;    // prefix length at which the state was last saved (or found saved)
-    int32_t n_reply;    // the same of the last state saved while decoding, 0: none
+    int32_t *page;     // [n_page], cover n_past and, while it prefills, fill
+    int32_t n_indexed; // leading pages that are nodes of the prefix index
+    int32_t n_saved;   // prefix length at which the state was last saved (or found saved)
+    int32_t n_reply;   // the same of the last state saved while decoding, 0: none
 
     int32_t n_prompt_row;      // prompt rows wanted: n_prompt - 1 with prompt_logprobs, else 0
     int32_t n_prompt_row_done; // of these, how many came back

@@ -19,8 +19,8 @@ typedef struct nb_slots {
 void nb_slots_open(nb_slots *slots, int n_slot);
 void nb_slots_close(nb_slots *slots);
 
-int32_t nb_slots_take(nb_slots *slots);            // free -> running; -1: none
-void nb_slots_drop(nb_slots *slots, int32_t slot); // running or saved -> free
+int32_t nb_slots_take(nb_slots *slots);                          // free -> running; -1: none
+void nb_slots_drop(nb_slots *slots, int32_t slot);               // running or saved -> free
 void nb_slots_save(nb_slots *slots, int32_t slot, int32_t page); // running -> saved
 void nb_slots_touch(nb_slots *slots, int32_t slot);              // a saved one was used
 bool nb_slots_check(const nb_slots *slots);                      // the whole invariant, O(n_slot)

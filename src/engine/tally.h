@@ -10,7 +10,7 @@
 typedef struct nb_tally {
     nb_history *entry; // [n], in order of first occurrence
     int n, cap;
-    int32_t *index;    // [2 * cap] open addressing: an entry, -1: empty
+    int32_t *index; // [2 * cap] open addressing: an entry, -1: empty
 } nb_tally;
 
 void nb_tally_open(nb_tally *tally, int cap); // room for that many different tokens; it grows when there are more

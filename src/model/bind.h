@@ -1,7 +1,7 @@
-// Binding: tensor names become the fields of nb_model once, by one table of rows {name pattern, shape in symbols, field,
-// condition}. The same rows drive loading, checks, `inspect`, the quantizer's walk and the byte counts of `plan`.
-// A missing tensor, an unknown one, a wrong dtype or shape, a scale that is absent, zero, negative or not finite: an error
-// that names the tensor and its file.
+// Binding: tensor names become the fields of nb_model once, by one table of rows {name pattern, shape in symbols,
+// field, condition}. The same rows drive loading, checks, `inspect`, the quantizer's walk and the byte counts of
+// `plan`. A missing tensor, an unknown one, a wrong dtype or shape, a scale that is absent, zero, negative or not
+// finite: an error that names the tensor and its file.
 #ifndef NB_BIND_H
 #define NB_BIND_H
 
@@ -28,15 +28,16 @@ const char *nb_role_name(nb_role role);
 int nb_model_bind(const nb_checkpoint *ckpt, nb_model **out, nb_error *err);
 void nb_model_close(nb_model *model);
 
-// The walk: calls `visit` for every matrix or vector that the configuration asks for, in the order of the layers. Experts
-// are visited one by one (gate_proj, up_proj, down_proj of expert e), stacked or not. `name` is the module's name as the
-// checkpoints spell it, without ".weight" ("model.language_model.layers.3.mlp.experts.7.gate_proj"). `linear` is NULL for
-// vectors. With a model that is only a configuration (no tensors), `linear` has its shape and no data.
+// The walk: calls `visit` for every matrix or vector that the configuration asks for, in the order of the layers.
+// Experts are visited one by one (gate_proj, up_proj, down_proj of expert e), stacked or not. `name` is the module's
+// name as the checkpoints spell it, without ".weight" ("model.language_model.layers.3.mlp.experts.7.gate_proj").
+// `linear` is NULL for vectors. With a model that is only a configuration (no tensors), `linear` has its shape and no
+// data.
 typedef struct nb_bound {
     const char *name;
     nb_role role;
-    int layer;              // -1 outside the layers; num_hidden_layers: the MTP layer
-    int expert;             // -1 outside the routed experts
+    int layer;  // -1 outside the layers; num_hidden_layers: the MTP layer
+    int expert; // -1 outside the routed experts
     const nb_linear *linear;
     const nb_tensor *tensor; // the checkpoint's tensor that holds it (shared by all slices of a stacked one), or NULL
     int64_t shape[NB_TENSOR_DIM_MAX];
@@ -63,7 +64,8 @@ typedef struct nb_bind_note {
 } nb_bind_note;
 typedef void (*nb_bind_report)(void *user, const nb_bind_note *note);
 
-// The model holds what could be bound; matrices that could not have n_out = 0. For nb_model_walk and nb_model_close only.
+// The model holds what could be bound; matrices that could not have n_out = 0. For nb_model_walk and nb_model_close
+// only.
 void nb_model_report(const nb_checkpoint *ckpt, nb_bind_report report, void *user, nb_model **out);
 
 #endif

@@ -1,5 +1,5 @@
-// The outer seam. A device owns weights, KV pages and state slots and does one thing: run a batch. Both devices are in one
-// binary, so a test can run the same batch on both and compare.
+// The outer seam. A device owns weights, KV pages and state slots and does one thing: run a batch. Both devices are in
+// one binary, so a test can run the same batch on both and compare.
 //
 // Life: open (cpu/cpu_device.h, cuda/cuda_device.h) -> load -> reserve -> { submit, wait }* -> close.
 // submit returns at once; up to NB_IN_FLIGHT steps may be under way; wait returns them in order. One thread drives it.
@@ -25,7 +25,7 @@ typedef struct nb_reserve {
 } nb_reserve;
 
 typedef struct nb_memory {
-    int64_t total_bytes;   // of the device
+    int64_t total_bytes; // of the device
     int64_t free_bytes;
     int64_t weight_bytes, kv_bytes, state_bytes, scratch_bytes;
     int64_t page_bytes, slot_bytes; // of one
@@ -34,16 +34,17 @@ typedef struct nb_memory {
 
 // Named sites of the forward pass. Shapes: row = token of the batch.
 typedef enum nb_tap_site {
-    NB_TAP_RESIDUAL,      // [n_tok][d_model] residual stream entering layer `layer`; layer n = after the last layer
-    NB_TAP_MIXER,         // [n_tok][d_model] residual stream after the mixer of `layer`, before its MoE
-    NB_TAP_LINEAR_INPUT,  // [rows][n_in] input of `linear`, as the kernel sees it
-    NB_TAP_ROUTER,        // [n_tok][top_k] weights, and `index` the expert ids by falling weight
-    NB_TAP_GDN_STATE,     // [n_value_head][d_key][d_value] of one sequence (`seq`) after the step, journal folded in
-    NB_TAP_CONV_STATE,    // [kernel - 1][n_channel] of one sequence, oldest first
-    NB_TAP_FINAL_NORM,    // [n_tok][d_model]
-    NB_TAP_LOGITS,        // [n_row][vocab]
-    NB_TAP_MTP_HIDDEN,    // [rows][d_model] after mtp.norm, of the rows that take in the step's tokens (not the proposals')
-    NB_TAP_MTP_LOGITS,    // [rows][vocab] of the same rows
+    NB_TAP_RESIDUAL,     // [n_tok][d_model] residual stream entering layer `layer`; layer n = after the last layer
+    NB_TAP_MIXER,        // [n_tok][d_model] residual stream after the mixer of `layer`, before its MoE
+    NB_TAP_LINEAR_INPUT, // [rows][n_in] input of `linear`, as the kernel sees it
+    NB_TAP_ROUTER,       // [n_tok][top_k] weights, and `index` the expert ids by falling weight
+    NB_TAP_GDN_STATE,    // [n_value_head][d_key][d_value] of one sequence (`seq`) after the step, journal folded in
+    NB_TAP_CONV_STATE,   // [kernel - 1][n_channel] of one sequence, oldest first
+    NB_TAP_FINAL_NORM,   // [n_tok][d_model]
+    NB_TAP_LOGITS,       // [n_row][vocab]
+    NB_TAP_MTP_HIDDEN,   // [rows][d_model] after mtp.norm, of the rows that take in the step's tokens (not the
+                         // proposals')
+    NB_TAP_MTP_LOGITS,   // [rows][vocab] of the same rows
 } nb_tap_site;
 
 typedef struct nb_tap {
@@ -51,8 +52,8 @@ typedef struct nb_tap {
     int layer, seq;
     const nb_linear *linear;
     int64_t n_row, n_col;
-    const float *data;     // [n_row][n_col], host memory, valid during the call
-    const int32_t *index;  // NB_TAP_ROUTER
+    const float *data;    // [n_row][n_col], host memory, valid during the call
+    const int32_t *index; // NB_TAP_ROUTER
 } nb_tap;
 typedef void (*nb_tap_fn)(void *user, const nb_tap *tap);
 

@@ -12,7 +12,10 @@ const char *nb_format_name(nb_format format)
     return (unsigned)format < NB_FORMAT_COUNT ? name[format] : "unknown";
 }
 
-static int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
+static int64_t blocks(int64_t n, int64_t block)
+{
+    return (n + block - 1) / block;
+}
 
 int64_t nb_linear_bytes(const nb_linear *linear)
 {

@@ -1,5 +1,5 @@
-// A linear layer's weight as it lies in the checkpoint. Kernels dispatch on the format; nothing else in the program knows
-// it. y[o] = sum_i w[o][i] * x[i], w row-major [n_out][n_in].
+// A linear layer's weight as it lies in the checkpoint. Kernels dispatch on the format; nothing else in the program
+// knows it. y[o] = sum_i w[o][i] * x[i], w row-major [n_out][n_in].
 #ifndef NB_LINEAR_H
 #define NB_LINEAR_H
 

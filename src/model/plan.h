@@ -1,6 +1,6 @@
 // What a model needs and what a step costs at least: bytes of weights by role, of KV pages and state slots, the largest
-// batch and context that fit a memory size, and the fewest bytes and operations of a step (the roof that `bench` is held
-// against). Formulas: docs/performance.md.
+// batch and context that fit a memory size, and the fewest bytes and operations of a step (the roof that `bench` is
+// held against). Formulas: docs/performance.md.
 #ifndef NB_PLAN_H
 #define NB_PLAN_H
 
@@ -9,20 +9,20 @@
 
 typedef struct nb_plan {
     int64_t weight_bytes[NB_ROLE_COUNT];
-    int64_t weight_bytes_total;    // without vision
+    int64_t weight_bytes_total; // without vision
     int64_t matrix_elements[NB_ROLE_COUNT];
-    int64_t kv_bytes_per_token;    // all attention layers, MTP's included
+    int64_t kv_bytes_per_token; // all attention layers, MTP's included
     int64_t page_bytes;
-    int64_t slot_bytes;            // recurrent states, convolution states and journal of one sequence
+    int64_t slot_bytes; // recurrent states, convolution states and journal of one sequence
 } nb_plan;
 
 int nb_plan_make(const nb_model *model, nb_kv_format kv, nb_plan *out, nb_error *err);
 
 typedef struct nb_plan_fit {
-    int64_t needed_bytes;   // weights, states and KV for the asked load
+    int64_t needed_bytes; // weights, states and KV for the asked load
     bool fits;
-    int64_t max_sequences;  // with the asked context
-    int64_t max_context;    // with the asked number of sequences
+    int64_t max_sequences; // with the asked context
+    int64_t max_context;   // with the asked number of sequences
 } nb_plan_fit;
 void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device_bytes, int64_t scratch_bytes,
                       int64_t context, int64_t n_seq, nb_plan_fit *out);

@@ -1,5 +1,5 @@
-// The inner seam: the one layer loop. It calls the blocks in order; a block reads and writes the device's residual stream
-// [n_tok][d_model] and may fuse whatever it likes inside.
+// The inner seam: the one layer loop. It calls the blocks in order; a block reads and writes the device's residual
+// stream [n_tok][d_model] and may fuse whatever it likes inside.
 #ifndef NB_STEP_H
 #define NB_STEP_H
 
@@ -11,7 +11,7 @@ typedef struct nb_blocks {
     int (*attention)(void *device, const nb_batch *batch, const nb_layer *layer, int i_layer); // norm .. + residual
     int (*deltanet)(void *device, const nb_batch *batch, const nb_layer *layer, int i_layer);
     int (*moe)(void *device, const nb_batch *batch, const nb_layer *layer, int i_layer);
-    int (*head)(void *device, const nb_batch *batch);   // final norm, lm_head of the wanted rows, sampling
+    int (*head)(void *device, const nb_batch *batch);    // final norm, lm_head of the wanted rows, sampling
     int (*propose)(void *device, const nb_batch *batch); // MTP drafts; called only if a sequence wants some
 } nb_blocks;
 

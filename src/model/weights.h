@@ -9,12 +9,12 @@
 #include "model/linear.h"
 
 typedef struct nb_attention_weights {
-    nb_linear q_proj;    // [n_head * d_head * (1 + attn_output_gate)][d_model]; per head: query rows, then gate rows
-    nb_linear k_proj;    // [n_kv_head * d_head][d_model]
-    nb_linear v_proj;    // [n_kv_head * d_head][d_model]
-    nb_linear o_proj;    // [d_model][n_head * d_head]
-    const float *q_norm; // [d_head]
-    const float *k_norm; // [d_head]
+    nb_linear q_proj;       // [n_head * d_head * (1 + attn_output_gate)][d_model]; per head: query rows, then gate rows
+    nb_linear k_proj;       // [n_kv_head * d_head][d_model]
+    nb_linear v_proj;       // [n_kv_head * d_head][d_model]
+    nb_linear o_proj;       // [d_model][n_head * d_head]
+    const float *q_norm;    // [d_head]
+    const float *k_norm;    // [d_head]
     float k_scale, v_scale; // of an fp8 KV cache: stored = value / scale; 1 unless given
 } nb_attention_weights;
 
@@ -55,11 +55,11 @@ typedef struct nb_layer {
 } nb_layer;
 
 typedef struct nb_mtp_weights {
-    nb_linear fc;                        // [d_model][2 * d_model]: embedding first, then hidden
-    const float *pre_fc_norm_embedding;  // [d_model]
-    const float *pre_fc_norm_hidden;     // [d_model]
-    const float *norm;                   // [d_model]
-    nb_layer layer;                      // full attention
+    nb_linear fc;                       // [d_model][2 * d_model]: embedding first, then hidden
+    const float *pre_fc_norm_embedding; // [d_model]
+    const float *pre_fc_norm_hidden;    // [d_model]
+    const float *norm;                  // [d_model]
+    nb_layer layer;                     // full attention
 } nb_mtp_weights;
 
 typedef struct nb_model {
@@ -70,11 +70,11 @@ typedef struct nb_model {
     nb_layer *layer;        // [num_hidden_layers]
     bool has_mtp;
     nb_mtp_weights mtp;
-    int n_attention;        // layers with a KV cache, MTP's included (the last one)
-    int n_deltanet;         // layers with a recurrent state
-    nb_arena *arena;        // owns the tables and the widened vectors
+    int n_attention;           // layers with a KV cache, MTP's included (the last one)
+    int n_deltanet;            // layers with a recurrent state
+    nb_arena *arena;           // owns the tables and the widened vectors
     const nb_checkpoint *ckpt; // NULL: a model of dummies
-    void *owned;            // the values of dummies that nb_synth_materialize made, or NULL
+    void *owned;               // the values of dummies that nb_synth_materialize made, or NULL
     size_t owned_bytes;
 } nb_model;
 

@@ -21,7 +21,10 @@ NB_HD float nb_f32_from_bits(uint32_t bits)
     return x;
 }
 
-NB_HD float nb_bf16_to_f32(uint16_t h) { return nb_f32_from_bits((uint32_t)h << 16); }
+NB_HD float nb_bf16_to_f32(uint16_t h)
+{
+    return nb_f32_from_bits((uint32_t)h << 16);
+}
 
 NB_HD uint16_t nb_bf16_from_f32(float x)
 {

@@ -5,7 +5,7 @@
 
 #include "numeric/bf16.h"
 
-#define NB_E4M3_MAX 448.0f
+#define NB_E4M3_MAX           448.0f
 #define NB_E4M3_MIN_SUBNORMAL 0.001953125f // 2^-9
 
 NB_HD float nb_e4m3_to_f32(uint8_t code)

@@ -6,7 +6,10 @@
 
 static const uint8_t code_one = 0x38, code_last = 0x7e; // E4M3 of 1.0 and 448
 
-float nb_nvfp4_scale_2(float amax) { return amax > 0 ? amax / (NB_E2M1_MAX * NB_E4M3_MAX) : 1.0f; }
+float nb_nvfp4_scale_2(float amax)
+{
+    return amax > 0 ? amax / (NB_E2M1_MAX * NB_E4M3_MAX) : 1.0f;
+}
 
 // Element codes of one block for a given multiplier. code: [16].
 static void block_codes(const float *w, float multiplier, uint8_t *code)

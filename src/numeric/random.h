@@ -15,12 +15,12 @@ typedef struct nb_random4 {
 NB_HD nb_random4 nb_random_philox(uint64_t seed, uint64_t counter_low, uint64_t counter_high)
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    nb_random4 c = {{(uint32_t)counter_low, (uint32_t)(counter_low >> 32), (uint32_t)counter_high,
-                     (uint32_t)(counter_high >> 32)}};
+    nb_random4 c = {
+        {(uint32_t)counter_low, (uint32_t)(counter_low >> 32), (uint32_t)counter_high, (uint32_t)(counter_high >> 32)}};
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c.v[0], p1 = (uint64_t)0xCD9E8D57u * c.v[2];
-        nb_random4 next = {{(uint32_t)(p1 >> 32) ^ c.v[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c.v[3] ^ k1,
-                            (uint32_t)p0}};
+        nb_random4 next = {
+            {(uint32_t)(p1 >> 32) ^ c.v[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c.v[3] ^ k1, (uint32_t)p0}};
         c = next;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
@@ -29,6 +29,9 @@ NB_HD nb_random4 nb_random_philox(uint64_t seed, uint64_t counter_low, uint64_t 
 }
 
 // Uniform in (0, 1): never 0, never 1, so that log() of it is finite.
-NB_HD float nb_random_unit(uint32_t bits) { return ((float)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f); }
+NB_HD float nb_random_unit(uint32_t bits)
+{
+    return ((float)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+}
 
 #endif

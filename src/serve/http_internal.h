@@ -68,9 +68,9 @@ struct nb_http_exchange {
     int n_header;
     int status;
 
-    pthread_mutex_t lock; // for all below
+    pthread_mutex_t lock;              // for all below
     struct MHD_Connection *connection; // NULL once MHD is done with the request
-    struct MHD_Response *response; // waits to be queued
+    struct MHD_Response *response;     // waits to be queued
     bool suspended;
     bool finished; // by the handler
     bool gone;     // the client left, or reads too slowly

@@ -1,7 +1,7 @@
-// A device without arithmetic, for tests of whoever writes batches. Its "keys and values" are the token ids and a hash of
-// everything before them, its "recurrent state" is that hash, and what it draws is a function of the hash and of all that
-// a row says about sampling. So any wrong page, slot, n_past, copy or token changes what it draws or breaks a rule that
-// it checks: a broken rule is printed and fails the step with NB_ERR_DEVICE.
+// A device without arithmetic, for tests of whoever writes batches. Its "keys and values" are the token ids and a hash
+// of everything before them, its "recurrent state" is that hash, and what it draws is a function of the hash and of all
+// that a row says about sampling. So any wrong page, slot, n_past, copy or token changes what it draws or breaks a rule
+// that it checks: a broken rule is printed and fails the step with NB_ERR_DEVICE.
 //
 // Checked, beside indices and ranges: all pages of a sequence hold its own past, written by earlier steps; the slot has
 // absorbed exactly n_past tokens, the same ones; nobody writes what another sequence of the step writes; NB_TOKEN_LAST
@@ -13,13 +13,13 @@
 
 typedef struct nb_fake_options {
     int vocab_size;
-    int n_page;        // given when the engine asks for as many as possible
-    bool verify;       // off: only enough is done to draw tokens, for benchmarks
-    bool needs_state;  // off: like a model without DeltaNet layers, slots hold the last token only
-    int fail_submit;   // the n-th submit fails, counted from 1; 0: none
-    int fail_wait;     // the n-th wait fails
-    int bad_token_at;  // the n-th submit draws an id outside of the vocabulary
-    bool hold;         // the first submit waits for nb_fake_release, so that a test can fill the queue before
+    int n_page;       // given when the engine asks for as many as possible
+    bool verify;      // off: only enough is done to draw tokens, for benchmarks
+    bool needs_state; // off: like a model without DeltaNet layers, slots hold the last token only
+    int fail_submit;  // the n-th submit fails, counted from 1; 0: none
+    int fail_wait;    // the n-th wait fails
+    int bad_token_at; // the n-th submit draws an id outside of the vocabulary
+    bool hold;        // the first submit waits for nb_fake_release, so that a test can fill the queue before
 } nb_fake_options;
 
 typedef struct nb_fake_stats {
