@@ -2,8 +2,9 @@
 //
 // attend_kernel: S^T = K Q^T and O^T = V^T P^T, so that tokens and d_head fill the 16 rows of an mma and the 8 query heads of a
 // KV head its 8 columns. The tokens of a page are dealt to the rows such that S^T, transposed 8 x 8 by movmatrix, is the next
-// product's operand and V is read in 16 tokens per lane. Each warp takes whole pages; warps merge in shared memory, blocks
-// (splits) through global memory, the last one to come adding up.
+// product's operand and V is read in 16 tokens per lane. The four warps of a block share a page: each takes 16 tokens of K,
+// then, the probabilities exchanged in shared memory, a quarter of V's d_head rows. Blocks (splits) add up through global
+// memory, by the last one to come. The next page's K and this page's V are loaded before they are needed.
 //
 // Bytes: K and V of the context once per column tile; 2 * d_head * 2 operations per byte and query head.
 #include "cuda/cuda_attention.h"
@@ -72,18 +73,23 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __gr
     }
 }
 
-// 16 values of a row as four steps of A fragments (two words each).
-template <bool FP8> __device__ __forceinline__ void load_16(const uint8_t *row, uint32_t w[8])
+// 16 values of a row as they lie in the cache: one or two uint4.
+template <bool FP8> struct raw_16 {
+    uint4 v[FP8 ? 1 : 2];
+};
+
+template <bool FP8> __device__ __forceinline__ void load_16(raw_16<FP8> *r, const uint8_t *row)
 {
-    if (FP8) {
-        uint4 v = *(const uint4 *)row;
-        const uint32_t *c = (const uint32_t *)&v;
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            w[2 * i] = nb_f16x2_from_e4m3x2(c[i] & 0xffffu), w[2 * i + 1] = nb_f16x2_from_e4m3x2(c[i] >> 16);
-    } else {
-        *(uint4 *)w = *(const uint4 *)row, *(uint4 *)(w + 4) = *(const uint4 *)(row + 16);
-    }
+    r->v[0] = *(const uint4 *)row;
+    if (!FP8) r->v[FP8 ? 0 : 1] = *(const uint4 *)(row + 16);
+}
+
+// The two words of step i of an A fragment's row.
+template <bool FP8> __device__ __forceinline__ void step_of(const raw_16<FP8> &r, int i, uint32_t *first, uint32_t *second)
+{
+    const uint32_t *w = (const uint32_t *)r.v;
+    if (FP8) *first = nb_f16x2_from_e4m3x2(w[i] & 0xffffu), *second = nb_f16x2_from_e4m3x2(w[i] >> 16);
+    else *first = w[2 * i], *second = w[2 * i + 1];
 }
 
 __device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
@@ -113,72 +119,99 @@ __device__ __forceinline__ float column_sum(float v)
     return v;
 }
 
-template <int D> struct column_state { // of one warp: running maximum, sum and O^T of its columns 2 t and 2 t + 1
-    float top[2], sum[2], o[D / 16][4];
-};
+typedef struct exchange { // between the warps of a block, by page parity
+    float top[2][WARPS][COLUMNS];
+    uint32_t p[2][WARPS][2][NB_CUDA_WARP]; // B fragments of the probabilities: a warp's 16 tokens are one mma step
+    float sum[WARPS][COLUMNS];
+} exchange;
 
-// Adds one page. q: B fragments of all d. limit: tokens of the page that column 2 t + c may see.
-template <int D, bool FP8>
-__device__ __forceinline__ void add_page(column_state<D> *st, const uint8_t *k, const uint8_t *v, const uint32_t q[D / 64][8],
-                                         const int limit[2], float scale)
+// A warp's 16 tokens of K: rows 16 * (g / 2) + 4 * warp + g % 2 and 2 behind, so that lane t of the transposed scores holds
+// tokens 16 t + 4 * warp .. + 3.
+template <int D, bool FP8> __device__ __forceinline__ void load_k(raw_16<FP8> k[D / 64][2], const uint8_t *page)
 {
     constexpr int size = FP8 ? 1 : 2;
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, tok = 16 * (g >> 1) + 4 * (threadIdx.x >> 5) + (g & 1);
+#pragma unroll
+    for (int kt = 0; kt < D / 64; kt++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) load_16<FP8>(&k[kt][h], page + (int64_t)((tok + 2 * h) * D + kt * 64 + t * 16) * size);
+}
+
+template <int D, bool FP8> __device__ __forceinline__ void load_v(raw_16<FP8> v[D / 64][2], const uint8_t *page)
+{
+    constexpr int size = FP8 ? 1 : 2;
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = (threadIdx.x >> 5) * (D / WARPS) + g;
+#pragma unroll
+    for (int m = 0; m < D / 64; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) load_16<FP8>(&v[m][h], page + (int64_t)((row + m * 16 + 8 * h) * NB_PAGE_TOKENS + t * 16) * size);
+}
+
+template <int D> struct column_state { // columns 2 t and 2 t + 1: maximum, the warp's own sum, and its quarter of O^T
+    float top[2], sum[2], o[D / 64][4];
+};
+
+// Scores of the warp's 16 tokens, scaled and masked; their maxima go to x->top.
+template <int D, bool FP8>
+__device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2], const uint32_t q[D / 64][8], const int limit[2],
+                                      float scale, float top[COLUMNS])
+{
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-    float s[4][4] = {};
 #pragma unroll
-    for (int m = 0; m < 4; m++)
+    for (int kt = 0; kt < D / 64; kt++)
 #pragma unroll
-        for (int kt = 0; kt < D / 64; kt++) {
-            uint32_t low[8], high[8];
-            int tok = 16 * (g >> 1) + 4 * m + (g & 1);
-            load_16<FP8>(k + (int64_t)(tok * D + kt * 64 + t * 16) * size, low);
-            load_16<FP8>(k + (int64_t)((tok + 2) * D + kt * 64 + t * 16) * size, high);
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                uint32_t a[4] = {low[2 * i], high[2 * i], low[2 * i + 1], high[2 * i + 1]};
-                nb_mma<FP8>(s[m], a, q[kt][2 * i], q[kt][2 * i + 1]);
-            }
+        for (int i = 0; i < 4; i++) {
+            uint32_t a[4];
+            step_of<FP8>(k[kt][0], i, &a[0], &a[2]);
+            step_of<FP8>(k[kt][1], i, &a[1], &a[3]);
+            nb_mma<FP8>(s, a, q[kt][2 * i], q[kt][2 * i + 1]);
         }
-    float top[2] = {st->top[0], st->top[1]}, sum[2] = {};
+    float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
-    for (int m = 0; m < 4; m++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            int tok = 16 * (g >> 1) + 4 * m + 2 * (c >> 1) + (g & 1);
-            s[m][c] = tok < limit[c & 1] ? s[m][c] * scale : -INFINITY;
-            top[c & 1] = fmaxf(top[c & 1], s[m][c]);
-        }
-    float factor[2];
+    for (int c = 0; c < 4; c++) {
+        int tok = 16 * (g >> 1) + 4 * (threadIdx.x >> 5) + 2 * (c >> 1) + (g & 1);
+        s[c] = tok < limit[c & 1] ? s[c] * scale : -INFINITY;
+        most[c & 1] = fmaxf(most[c & 1], s[c]);
+    }
 #pragma unroll
     for (int c = 0; c < 2; c++) {
-        top[c] = column_max(top[c]);
-        factor[c] = top[c] == -INFINITY ? 1.0f : exp2f(st->top[c] - top[c]);
-        st->top[c] = top[c];
+        most[c] = column_max(most[c]);
+        if (g == 0) top[2 * t + c] = most[c];
     }
-    uint32_t b[8];
+}
+
+// Adds one page whose K is in k and whose V is in v.
+template <int D, bool FP8>
+__device__ __forceinline__ void add_page(column_state<D> *st, float s[4], const raw_16<FP8> v[D / 64][2], exchange *x, int parity)
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, t = lane & 3;
+    float factor[2];
+    __syncthreads();
 #pragma unroll
-    for (int m = 0; m < 4; m++) {
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            s[m][c] = s[m][c] == -INFINITY ? 0.0f : exp2f(s[m][c] - top[c & 1]);
-            sum[c & 1] += s[m][c];
-        }
-        b[2 * m] = transpose_8x8(pack_pair<FP8>(s[m][0], s[m][1]));
-        b[2 * m + 1] = transpose_8x8(pack_pair<FP8>(s[m][2], s[m][3]));
+    for (int c = 0; c < 2; c++) {
+        float top = st->top[c];
+        for (int w = 0; w < WARPS; w++) top = fmaxf(top, x->top[parity][w][2 * t + c]);
+        factor[c] = top == -INFINITY ? 1.0f : exp2f(st->top[c] - top);
+        st->top[c] = top, st->sum[c] *= factor[c];
     }
 #pragma unroll
-    for (int c = 0; c < 2; c++) st->sum[c] = st->sum[c] * factor[c] + sum[c];
+    for (int c = 0; c < 4; c++) {
+        s[c] = s[c] == -INFINITY ? 0.0f : exp2f(s[c] - st->top[c & 1]);
+        st->sum[c & 1] += s[c];
+    }
+    x->p[parity][warp][0][lane] = transpose_8x8(pack_pair<FP8>(s[0], s[1]));
+    x->p[parity][warp][1][lane] = transpose_8x8(pack_pair<FP8>(s[2], s[3]));
+    __syncthreads();
 #pragma unroll
-    for (int m = 0; m < D / 16; m++) {
-        uint32_t low[8], high[8];
-        load_16<FP8>(v + (int64_t)((m * 16 + g) * NB_PAGE_TOKENS + t * 16) * size, low);
-        load_16<FP8>(v + (int64_t)((m * 16 + g + 8) * NB_PAGE_TOKENS + t * 16) * size, high);
+    for (int m = 0; m < D / 64; m++) {
 #pragma unroll
         for (int c = 0; c < 4; c++) st->o[m][c] *= factor[c & 1];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            uint32_t a[4] = {low[2 * i], high[2 * i], low[2 * i + 1], high[2 * i + 1]};
-            nb_mma<FP8>(st->o[m], a, b[2 * i], b[2 * i + 1]);
+            uint32_t a[4];
+            step_of<FP8>(v[m][0], i, &a[0], &a[2]);
+            step_of<FP8>(v[m][1], i, &a[1], &a[3]);
+            nb_mma<FP8>(st->o[m], a, x->p[parity][i][0][lane], x->p[parity][i][1][lane]);
         }
     }
 }
@@ -221,17 +254,22 @@ __device__ static void add_splits(const nb_cuda_attention &p, const nb_attention
 
 template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__ nb_cuda_attention p)
 {
-    extern __shared__ float o_all[]; // [WARPS][8][D]
-    __shared__ float2 ms_all[WARPS][COLUMNS];
+    __shared__ exchange x;
     int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     nb_grid_release();
-    nb_grid_wait();
     nb_attention_tile tile = p.tile[blockIdx.z];
     nb_attention_seq s = p.seq[tile.seq];
     int group = p.n_head / p.n_kv_head, n_column = min(COLUMNS, s.n_new * group - tile.first);
     int last_pos = s.n_past + (tile.first + n_column - 1) / group, n_page = last_pos / NB_PAGE_TOKENS + 1;
     int per = (n_page + p.n_split - 1) / p.n_split, n_active = (n_page + per - 1) / per;
+    nb_grid_wait();
     if (split >= n_active) return;
+    int64_t k_bytes = (int64_t)NB_PAGE_TOKENS * D * (FP8 ? 1 : 2);
+    const int32_t *pages = p.page + s.page_first;
+    auto at_page = [&](int i) { return p.cache + (int64_t)pages[i] * p.page_bytes + kv * k_bytes; };
+    raw_16<FP8> k[D / 64][2], v[D / 64][2];
+    int first = split * per, end = min(n_page, first + per);
+    load_k<D, FP8>(k, at_page(first));
     uint32_t q[D / 64][8] = {};
     int limit[2];
     for (int c = 0; c < 2; c++) limit[c] = s.n_past + (tile.first + min(2 * t + c, n_column - 1)) / group + 1;
@@ -247,40 +285,36 @@ template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_ker
     column_state<D> st = {};
     st.top[0] = st.top[1] = -INFINITY;
     float scale = rsqrtf((float)D) * 1.44269504f * p.k_scale; // scores in powers of two
-    int64_t k_bytes = (int64_t)NB_PAGE_TOKENS * D * (FP8 ? 1 : 2);
-    for (int i = split * per + warp; i < min(n_page, (split + 1) * per); i += WARPS) {
-        const uint8_t *page = p.cache + (int64_t)p.page[s.page_first + i] * p.page_bytes;
-        int left[2] = {limit[0] - i * NB_PAGE_TOKENS, limit[1] - i * NB_PAGE_TOKENS};
-        add_page<D, FP8>(&st, page + kv * k_bytes, page + (p.n_kv_head + kv) * k_bytes, q, left, scale);
+    for (int i = first; i < end; i++) {
+        const uint8_t *page = at_page(i);
+        int left[2] = {limit[0] - i * NB_PAGE_TOKENS, limit[1] - i * NB_PAGE_TOKENS}, parity = i & 1;
+        float scores[4] = {};
+        load_v<D, FP8>(v, page + p.n_kv_head * k_bytes);
+        score<D, FP8>(scores, k, q, left, scale, x.top[parity][warp]);
+        if (i + 1 < end) load_k<D, FP8>(k, at_page(i + 1));
+        add_page<D, FP8>(&st, scores, v, &x, parity);
     }
 #pragma unroll
     for (int c = 0; c < 2; c++) {
         float sum = column_sum(st.sum[c]);
-        if (g == 0) ms_all[warp][2 * t + c] = make_float2(st.top[c], sum);
+        if (g == 0) x.sum[warp][2 * t + c] = sum;
     }
-#pragma unroll
-    for (int m = 0; m < D / 16; m++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) o_all[(warp * COLUMNS + 2 * t + (c & 1)) * D + m * 16 + g + 8 * (c >> 1)] = st.o[m][c];
     __syncthreads();
-    int64_t at = ((int64_t)blockIdx.z * p.n_kv_head + kv) * p.n_split + split;
-    for (int i = threadIdx.x; i < n_column * D; i += THREADS) {
-        int column = i / D;
-        float top = -INFINITY, sum = 0, y = 0;
-        for (int w = 0; w < WARPS; w++) top = fmaxf(top, ms_all[w][column].x);
-        for (int w = 0; w < WARPS; w++) {
-            float f = ms_all[w][column].x == -INFINITY ? 0.0f : exp2f(ms_all[w][column].x - top);
-            sum += f * ms_all[w][column].y;
-            y += f * o_all[w * COLUMNS * D + i];
-        }
-        if (n_active == 1) store_out<D>(p, s, kv, tile.first + column, i % D, y / sum * p.v_scale);
-        else {
-            p.part[at * COLUMNS * D + i] = y;
-            if (i % D == 0) p.part_sum[at * COLUMNS + column] = make_float2(top, sum);
+    int64_t slot = (int64_t)blockIdx.z * p.n_kv_head + kv, at = slot * p.n_split + split;
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        int column = 2 * t + (c & 1);
+        if (column >= n_column) continue;
+        float sum = x.sum[0][column] + x.sum[1][column] + x.sum[2][column] + x.sum[3][column];
+        if (n_active > 1 && warp == 0 && g == 0 && c < 2) p.part_sum[at * COLUMNS + column] = make_float2(st.top[c & 1], sum);
+#pragma unroll
+        for (int m = 0; m < D / 64; m++) {
+            int i = warp * (D / WARPS) + m * 16 + g + 8 * (c >> 1);
+            if (n_active == 1) store_out<D>(p, s, kv, tile.first + column, i, st.o[m][c] / sum * p.v_scale);
+            else p.part[(at * COLUMNS + column) * D + i] = st.o[m][c];
         }
     }
     if (n_active == 1) return;
-    int64_t slot = (int64_t)blockIdx.z * p.n_kv_head + kv;
     if (!nb_last_block(p.counter + slot, n_active)) return;
     add_splits<D>(p, s, kv, tile.first, n_column, n_active, p.part + slot * p.n_split * COLUMNS * D,
                   p.part_sum + slot * p.n_split * COLUMNS);
@@ -289,8 +323,7 @@ template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_ker
 template <int D> static int attend(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
 {
     dim3 grid(p->n_split, p->n_kv_head, p->n_tile);
-    size_t smem = (size_t)WARPS * COLUMNS * D * 4;
-    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, smem, err, *p);
+    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, 0, err, *p);
 }
 
 int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)

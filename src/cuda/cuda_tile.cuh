@@ -119,6 +119,35 @@ __device__ __forceinline__ void nb_unit_load(nb_unit<KIND> *u, const uint4 *data
     if (KIND == NB_KIND_NVFP4 && i_unit < n_unit) u->scale = __ldg(scale + (int64_t)i_unit * 32 + lane);
 }
 
+// The same through shared memory: a warp's ring of `depth` units. A lane reads back only what it copied itself, so the ring
+// needs no barrier. ring: of this warp, [depth][bytes].
+template <int KIND> struct nb_ring {
+    static constexpr int n = nb_unit<KIND>::n_chunk * nb_unit<KIND>::n_tile;
+    static constexpr int bytes = n * 512 + (KIND == NB_KIND_NVFP4 ? 128 : 0);
+};
+
+template <int KIND>
+__device__ __forceinline__ void nb_ring_copy(uint8_t *slot, const uint4 *data, const uint32_t *scale, int i_unit)
+{
+    int lane = threadIdx.x & 31;
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(slot);
+#pragma unroll
+    for (int c = 0; c < nb_ring<KIND>::n; c++)
+        asm volatile("cp.async.cg.shared.global.L2::256B [%0],[%1],16;" ::"r"(to + c * 512 + lane * 16),
+                     "l"(data + (int64_t)(i_unit * nb_ring<KIND>::n + c) * 32 + lane));
+    if (KIND == NB_KIND_NVFP4)
+        asm volatile("cp.async.ca.shared.global [%0],[%1],4;" ::"r"(to + nb_ring<KIND>::n * 512 + lane * 4),
+                     "l"(scale + (int64_t)i_unit * 32 + lane));
+}
+
+template <int KIND> __device__ __forceinline__ void nb_ring_read(nb_unit<KIND> *u, const uint8_t *slot)
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int c = 0; c < nb_ring<KIND>::n; c++) u->chunk[c] = *(const uint4 *)(slot + c * 512 + lane * 16);
+    u->scale = KIND == NB_KIND_NVFP4 ? *(const uint32_t *)(slot + nb_ring<KIND>::n * 512 + lane * 4) : 0;
+}
+
 // The four A fragments of tile `i` of the unit.
 template <int KIND> __device__ __forceinline__ void nb_unit_decode(const nb_unit<KIND> &u, int i, uint32_t a[4][4])
 {
