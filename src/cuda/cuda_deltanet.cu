@@ -11,54 +11,51 @@
 
 enum { THREADS = 256, WARPS = THREADS / 32, DIM = NB_GDN_DIM };
 
-typedef struct token_vectors { // of the token in hand, in shared memory
-    float q[DIM], k[DIM], v[DIM];
-    float g, beta, qk;
-} token_vectors;
+// One channel's convolution: the last three raw inputs and the weights, in registers.
+typedef struct channel {
+    float x[NB_GDN_KERNEL - 1], w[NB_GDN_KERNEL];
+    int index;
+} channel;
 
-__device__ static float conv_silu(const nb_cuda_gdn &p, const nb_gdn_seq &s, int i_tok, int channel, int n_channel)
+// Everything but the step's own inputs: may run before the dependency is waited for.
+__device__ __forceinline__ static channel open_channel(const nb_cuda_gdn &p, const nb_gdn_seq &s, int index, int n_channel)
 {
-    float y = 0;
+    channel c;
     const uint16_t *ring = p.ring + s.slot * p.slot_halfs;
-    for (int j = 0; j < p.kernel; j++) {
-        int pos = s.n_past + i_tok - (p.kernel - 1) + j;
-        uint16_t x = 0;
-        if (pos >= s.n_past) x = p.qkv[(int64_t)(s.tok_first + pos - s.n_past) * n_channel + channel];
-        else if (pos >= 0) x = ring[(pos % NB_GDN_RING) * n_channel + channel];
-        y += __ldg(p.conv1d + channel * p.kernel + j) * nb_bf16_to_f32(x);
+    float4 w = __ldg((const float4 *)(p.conv1d + index * NB_GDN_KERNEL));
+    c.index = index, c.w[0] = w.x, c.w[1] = w.y, c.w[2] = w.z, c.w[3] = w.w;
+#pragma unroll
+    for (int j = 0; j < NB_GDN_KERNEL - 1; j++) {
+        int pos = s.n_past - (NB_GDN_KERNEL - 1) + j;
+        c.x[j] = pos < 0 ? 0.0f : nb_bf16_to_f32(ring[(int64_t)(pos % NB_GDN_RING) * n_channel + index]);
     }
+    return c;
+}
+
+__device__ __forceinline__ static float conv_silu(channel *c, float x)
+{
+    float y = c->w[0] * c->x[0] + c->w[1] * c->x[1] + c->w[2] * c->x[2] + c->w[3] * x;
+    c->x[0] = c->x[1], c->x[1] = c->x[2], c->x[2] = x;
     return nb_silu(y);
 }
 
-// Convolution, norms and gates of token i_tok. sums: [WARPS] shared.
-template <int W>
-__device__ static void prepare_token(const nb_cuda_gdn &p, const nb_gdn_seq &s, int i_tok, int head, int column, token_vectors *t,
-                                     float *sums)
+typedef struct token_vectors { // of the token in hand, in shared memory; q and k before their norms
+    float q[DIM], k[DIM], v[DIM];
+} token_vectors;
+
+typedef struct token_scalars { // the same in every thread
+    float g, beta, q_scale, k_scale, qk; // qk: of the normalised vectors
+} token_scalars;
+
+// Sums over q and k, by every warp for itself.
+__device__ __forceinline__ static void norms(const token_vectors *t, token_scalars *c)
 {
-    int n_key = p.n_key_head * DIM, n_channel = 2 * n_key + p.n_value_head * DIM, tid = threadIdx.x;
-    int key_head = head / (p.n_value_head / p.n_key_head), i = tid & (DIM - 1);
-    float x = conv_silu(p, s, i_tok, (tid < DIM ? 0 : n_key) + key_head * DIM + i, n_channel);
-    if (tid < W) t->v[tid] = conv_silu(p, s, i_tok, 2 * n_key + head * DIM + column + tid, n_channel);
-    float sum = nb_warp_sum(x * x);
-    if ((tid & 31) == 0) sums[tid >> 5] = sum;
-    __syncthreads();
-    const float *part = sums + (tid < DIM ? 0 : WARPS / 2);
-    x *= rsqrtf(part[0] + part[1] + part[2] + part[3] + 1e-6f);
-    if (tid < DIM) t->q[i] = x * rsqrtf((float)DIM);
-    else t->k[i] = x;
-    if (tid == 0) {
-        const float *ba = p.ba + (int64_t)(s.tok_first + i_tok) * 2 * p.n_value_head;
-        float a = ba[p.n_value_head + head] + p.dt_bias[head];
-        t->g = -expf(p.A_log[head]) * (a > 20.0f ? a : log1pf(expf(a)));
-        t->beta = 1.0f / (1.0f + expf(-ba[head]));
-    }
-    __syncthreads();
-    if (tid < 32) {
-        float qk = 0;
-        for (int j = tid; j < DIM; j += 32) qk += t->q[j] * t->k[j];
-        qk = nb_warp_sum(qk);
-        if (tid == 0) t->qk = qk;
-    }
+    int lane = threadIdx.x & 31;
+    float4 q = *(const float4 *)(t->q + lane * 4), k = *(const float4 *)(t->k + lane * 4);
+    float qq = nb_warp_sum(nb_square_sum(q)), kk = nb_warp_sum(nb_square_sum(k));
+    float qk = nb_warp_sum(q.x * k.x + q.y * k.y + q.z * k.z + q.w * k.w);
+    c->q_scale = rsqrtf(qq + 1e-6f) * rsqrtf((float)DIM), c->k_scale = rsqrtf(kk + 1e-6f);
+    c->qk = qk * c->q_scale * c->k_scale;
 }
 
 // One thread's part of S: float4 column `c4` of rows row0, row0 + STEP, ...
@@ -67,8 +64,8 @@ template <int W> struct part {
     float4 s[n_row];
 };
 
-// Column sums of k S and q S over the block. out: [2][W] shared; red: [WARPS][2][W] shared.
-template <int W> __device__ static void project(const part<W> &p, const token_vectors *t, float *red, float *out)
+// The warps' column sums of k S and q S. red: [WARPS][2][W] shared.
+template <int W> __device__ static void project(const part<W> &p, const token_vectors *t, float *red)
 {
     int c4 = threadIdx.x % part<W>::n_c4, row0 = threadIdx.x / part<W>::n_c4, warp = threadIdx.x >> 5;
     float y[8] = {};
@@ -84,23 +81,16 @@ template <int W> __device__ static void project(const part<W> &p, const token_ve
     if ((int)(threadIdx.x & 31) < part<W>::n_c4)
 #pragma unroll
         for (int j = 0; j < 8; j++) red[(warp * 2 + (j >> 2)) * W + c4 * 4 + (j & 3)] = y[j];
-    __syncthreads();
-    for (int i = threadIdx.x; i < 2 * W; i += THREADS) {
-        float sum = 0;
-        for (int w = 0; w < WARPS; w++) sum += red[w * 2 * W + i];
-        out[i] = sum;
-    }
-    __syncthreads();
 }
 
 // S <- decay S + k u^T. u: [W] shared, k: [DIM] shared.
-template <int W> __device__ static void update(part<W> *p, float decay, const float *k, const float *u)
+template <int W> __device__ static void update(part<W> *p, float decay, const float *k, float k_scale, const float *u)
 {
     int c4 = threadIdx.x % part<W>::n_c4, row0 = threadIdx.x / part<W>::n_c4;
     float4 v = *(const float4 *)(u + c4 * 4);
 #pragma unroll
     for (int i = 0; i < part<W>::n_row; i++) {
-        float kk = k[row0 + i * part<W>::step];
+        float kk = k_scale * k[row0 + i * part<W>::step];
         p->s[i].x = decay * p->s[i].x + kk * v.x, p->s[i].y = decay * p->s[i].y + kk * v.y;
         p->s[i].z = decay * p->s[i].z + kk * v.z, p->s[i].w = decay * p->s[i].w + kk * v.w;
     }
@@ -108,17 +98,21 @@ template <int W> __device__ static void update(part<W> *p, float decay, const fl
 
 template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
-    __shared__ token_vectors t;
+    __shared__ __align__(16) token_vectors t;
     __shared__ __align__(16) float rows_k[NB_JOURNAL_ROWS][DIM], rows_u[NB_JOURNAL_ROWS][W], rows_g[NB_JOURNAL_ROWS];
-    __shared__ float red[WARPS * 2 * W], sums[WARPS], kk[NB_JOURNAL_ROWS], kq[NB_JOURNAL_ROWS], decay[NB_JOURNAL_ROWS + 1];
-    __shared__ __align__(16) float col[2 * W], u_now[W];
+    __shared__ float red[WARPS * 2 * W], kk[NB_JOURNAL_ROWS], kq[NB_JOURNAL_ROWS], decay[NB_JOURNAL_ROWS + 1];
+    __shared__ __align__(16) float u_now[W];
     constexpr int slices = DIM / W;
     int head = blockIdx.x / slices, column = blockIdx.x % slices * W, tid = threadIdx.x, warp = tid >> 5, lane = tid & 31;
     nb_grid_release();
     nb_gdn_seq s = p.seq[blockIdx.y];
     float *state = p.state + s.slot * p.slot_floats + (int64_t)head * DIM * DIM + column;
     float *journal = p.journal + s.slot * p.slot_floats + (int64_t)head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
-    int c4 = tid % part<W>::n_c4, row0 = tid / part<W>::n_c4, n_row = s.n_keep, done = 0;
+    int c4 = tid % part<W>::n_c4, row0 = tid / part<W>::n_c4, n_row = s.n_keep;
+    int n_key = p.n_key_head * DIM, n_channel = 2 * n_key + p.n_value_head * DIM, ratio = p.n_value_head / p.n_key_head;
+    channel key = open_channel(p, s, (tid < DIM ? 0 : n_key) + head / ratio * DIM + (tid & (DIM - 1)), n_channel);
+    channel value = open_channel(p, s, 2 * n_key + head * DIM + column + (tid & (W - 1)), n_channel);
+    float rate = expf(__ldg(p.A_log + head)), dt_bias = __ldg(p.dt_bias + head);
     part<W> S;
 #pragma unroll
     for (int i = 0; i < part<W>::n_row; i++)
@@ -133,67 +127,78 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
     __syncthreads();
     bool fold = s.n_commit >= 0;
     if (fold) { // the journal goes into S first
-        for (int r = 0; r < n_row; r++) update<W>(&S, expf(rows_g[r]), rows_k[r], rows_u[r]);
+        for (int r = 0; r < n_row; r++) update<W>(&S, expf(rows_g[r]), rows_k[r], 1.0f, rows_u[r]);
         n_row = 0;
     }
     nb_grid_wait();
     for (int i_tok = 0; i_tok < s.n_new; i_tok++) {
+        token_scalars c;
+        const uint16_t *raw = p.qkv + (int64_t)(s.tok_first + i_tok) * n_channel;
+        const float *ba = p.ba + (int64_t)(s.tok_first + i_tok) * 2 * p.n_value_head;
+        float x = nb_bf16_to_f32(raw[key.index]), v = nb_bf16_to_f32(raw[value.index]), b = ba[head], a = ba[p.n_value_head + head] + dt_bias;
+        (tid < DIM ? t.q : t.k)[tid & (DIM - 1)] = conv_silu(&key, x);
+        v = conv_silu(&value, v);
+        c.g = -rate * (a > 20.0f ? a : log1pf(expf(a))), c.beta = 1.0f / (1.0f + expf(-b));
         __syncthreads();
-        prepare_token<W>(p, s, i_tok, head, column, &t, sums);
+        norms(&t, &c);
         for (int r = warp; r < n_row; r += WARPS) {
-            float a = 0, b = 0;
-            for (int j = lane; j < DIM; j += 32) a += rows_k[r][j] * t.k[j], b += rows_k[r][j] * t.q[j];
-            a = nb_warp_sum(a), b = nb_warp_sum(b);
-            if (lane == 0) kk[r] = a, kq[r] = b;
+            float4 row = *(const float4 *)&rows_k[r][lane * 4], k = *(const float4 *)(t.k + lane * 4), q = *(const float4 *)(t.q + lane * 4);
+            float with_k = nb_warp_sum(row.x * k.x + row.y * k.y + row.z * k.z + row.w * k.w);
+            float with_q = nb_warp_sum(row.x * q.x + row.y * q.y + row.z * q.z + row.w * q.w);
+            if (lane == 0) kk[r] = with_k * c.k_scale, kq[r] = with_q * c.q_scale;
         }
         if (tid == THREADS - 1) {
-            float g = t.g;
+            float g = c.g;
             for (int r = n_row - 1; r >= 0; r--) decay[r + 1] = expf(g), g += rows_g[r];
             decay[0] = expf(g);
         }
-        project<W>(S, &t, red, col);
+        project<W>(S, &t, red);
+        __syncthreads();
         if (tid < W) {
-            float ks = decay[0] * col[tid], qs = decay[0] * col[W + tid];
+            float ks = 0, qs = 0;
+#pragma unroll
+            for (int w = 0; w < WARPS; w++) ks += red[2 * w * W + tid], qs += red[(2 * w + 1) * W + tid];
+            ks *= decay[0] * c.k_scale, qs *= decay[0] * c.q_scale;
             for (int r = 0; r < n_row; r++) {
                 ks += decay[r + 1] * kk[r] * rows_u[r][tid];
                 qs += decay[r + 1] * kq[r] * rows_u[r][tid];
             }
-            float u = t.beta * (t.v[tid] - ks);
+            float u = c.beta * (v - ks);
             u_now[tid] = u;
-            p.out[((int64_t)(s.tok_first + i_tok) * p.n_value_head + head) * DIM + column + tid] = qs + t.qk * u;
+            p.out[((int64_t)(s.tok_first + i_tok) * p.n_value_head + head) * DIM + column + tid] = qs + c.qk * u;
         }
         __syncthreads();
         if (fold && i_tok < s.n_commit) {
-            update<W>(&S, expf(t.g), t.k, u_now);
-            done++;
+            update<W>(&S, expf(c.g), t.k, c.k_scale, u_now);
+            __syncthreads();
             continue;
         }
         float *row = journal + n_row * NB_GDN_JOURNAL_FLOATS;
         if (tid < DIM) {
-            rows_k[n_row][tid] = t.k[tid];
-            if (column == 0) row[tid] = t.k[tid];
+            float k = c.k_scale * t.k[tid];
+            rows_k[n_row][tid] = k;
+            if (column == 0) row[tid] = k;
         } else if (tid - DIM < W) {
             rows_u[n_row][tid - DIM] = u_now[tid - DIM];
             row[DIM + column + tid - DIM] = u_now[tid - DIM];
         }
         if (tid == 0) {
-            rows_g[n_row] = t.g;
-            if (column == 0) row[2 * DIM] = t.g;
+            rows_g[n_row] = c.g;
+            if (column == 0) row[2 * DIM] = c.g;
         }
         n_row++;
+        __syncthreads();
     }
     if (fold)
 #pragma unroll
         for (int i = 0; i < part<W>::n_row; i++)
             __stcs((float4 *)(state + (row0 + i * part<W>::step) * DIM + c4 * 4), S.s[i]);
     if (p.long_rows) return; // keep_kernel writes the ring
-    int n_key = p.n_key_head * DIM, n_channel = 2 * n_key + p.n_value_head * DIM, ratio = p.n_value_head / p.n_key_head;
     uint16_t *ring = p.ring + s.slot * p.slot_halfs;
     for (int i_tok = 0; i_tok < s.n_new; i_tok++) {
         int64_t from = (int64_t)(s.tok_first + i_tok) * n_channel, to = (int64_t)((s.n_past + i_tok) % NB_GDN_RING) * n_channel;
-        int channel = 2 * n_key + head * DIM + column + tid, key = (tid < DIM ? 0 : n_key) + head / ratio * DIM + (tid & (DIM - 1));
-        if (tid < W) ring[to + channel] = p.qkv[from + channel];
-        if (column == 0 && head % ratio == 0) ring[to + key] = p.qkv[from + key];
+        if (tid < W) ring[to + value.index] = p.qkv[from + value.index];
+        if (column == 0 && head % ratio == 0) ring[to + key.index] = p.qkv[from + key.index];
     }
 }
 

@@ -8,6 +8,7 @@
 #include "cuda/cuda_linear.h"
 
 enum {
+    NB_GDN_KERNEL = 4,                                 // taps of the convolution
     NB_GDN_DIM = 128,                                  // d_key = d_value of the family
     NB_GDN_JOURNAL_FLOATS = 2 * NB_GDN_DIM + 4,        // k, u, g and padding to 16 bytes
     NB_GDN_RING = NB_JOURNAL_ROWS + 4,                 // rows of raw convolution inputs, by position modulo this
@@ -20,7 +21,7 @@ typedef struct nb_gdn_seq { // one per sequence of the batch
 } nb_gdn_seq;
 
 typedef struct nb_cuda_gdn {
-    int n_seq, n_key_head, n_value_head, kernel;
+    int n_seq, n_key_head, n_value_head;
     const nb_gdn_seq *seq;
     const uint16_t *qkv;   // [n_tok][n_channel] bf16, before the convolution
     const float *ba;       // [n_tok][2 * n_value_head]: b, then a

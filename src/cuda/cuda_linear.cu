@@ -74,11 +74,12 @@ __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int firs
         }
         asm volatile("cp.async.commit_group;");
     };
+    nb_source_ahead source_ahead;
+    nb_source_preload(d.source, &source_ahead);
     for (int i = 0; i < D - 1; i++) copy(i);
     nb_grid_wait();
     float inverse = m.input_scale > 0 ? 1.0f / m.input_scale : 1.0f;
-    for (int tok = 0; tok < d.n_tok; tok++)
-        nb_source_row<nb_unit<KIND>::f16>(d.source, tok, inverse, x + tok * x_stride, m.n_k_tile * NB_CUDA_K_TILE, sums);
+    nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride, m.n_k_tile * NB_CUDA_K_TILE, sums);
     __syncthreads();
     if (d.keep && first == 0 && i_matrix == 0)
         for (int tok = 0; tok < d.n_tok; tok++)
@@ -126,8 +127,10 @@ __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float i
 {
     __shared__ float sums[32];
     nb_grid_release();
+    nb_source_ahead ahead;
+    nb_source_preload(s, &ahead);
     nb_grid_wait();
-    nb_source_row<F16>(s, blockIdx.x, inverse, input + (int64_t)blockIdx.x * stride, stride, sums);
+    nb_source_rows<F16>(s, ahead, blockIdx.x, 1, inverse, input + (int64_t)blockIdx.x * stride, stride, stride, sums);
 }
 
 int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, int f16, float input_scale,

@@ -364,8 +364,9 @@ static int supported(const nb_config *c, nb_error *err)
 {
     if (c->head_dim != 64 && c->head_dim != 128 && c->head_dim != 256)
         return nb_error_set(err, NB_ERR_INPUT, "head_dim %d is not supported on CUDA; 64, 128 and 256 are", c->head_dim);
-    if (c->linear_num_value_heads && (c->linear_key_head_dim != NB_GDN_DIM || c->linear_value_head_dim != NB_GDN_DIM))
-        return nb_error_set(err, NB_ERR_INPUT, "linear_key_head_dim %d is not supported on CUDA; 128 is", c->linear_key_head_dim);
+    if (c->linear_num_value_heads && (c->linear_key_head_dim != NB_GDN_DIM || c->linear_value_head_dim != NB_GDN_DIM || c->linear_conv_kernel_dim != NB_GDN_KERNEL))
+        return nb_error_set(err, NB_ERR_INPUT, "DeltaNet heads of %d and %d with a convolution of %d are not supported on CUDA; 128, 128 and 4 are",
+                            c->linear_key_head_dim, c->linear_value_head_dim, c->linear_conv_kernel_dim);
     if (c->hidden_size % 8 || c->rope.n_rot / 2 > 512)
         return nb_error_set(err, NB_ERR_INPUT, "hidden_size %d is not a multiple of 8", c->hidden_size);
     return NB_OK;

@@ -80,7 +80,7 @@ static int run_deltanet(const step *s, const nb_cuda_layer *l)
     add_matrix(&in, &l->a, NB_OUT_F32, x->ba, 2 * n_value, n_value);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     nb_cuda_gdn g = {};
-    g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value, g.kernel = c->linear_conv_kernel_dim;
+    g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value;
     g.seq = (const nb_gdn_seq *)(d->meta + s->m->gdn_seq), g.qkv = x->qkv, g.ba = x->ba;
     g.conv1d = l->conv1d, g.A_log = l->A_log, g.dt_bias = l->dt_bias;
     g.state = d->state + l->i_deltanet * d->layer_floats, g.journal = g.state + (int64_t)n_value * NB_GDN_DIM * NB_GDN_DIM;
