@@ -181,7 +181,7 @@ static int32_t draw(const nb_sample_input *in, nb_sample_candidate *c)
         sum += weight_of(c[i], z_max);
         if (sum > wanted) return c[i].id;
     }
-    return best; // not reached: the last sum is all of them
+    return best; // only if the weights are NaN: a temperature so small that z became infinite
 }
 
 static double log_sum_exp(const float *logits, int32_t n)

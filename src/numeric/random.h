@@ -28,10 +28,11 @@ NB_HD nb_random4 nb_random_philox(uint64_t seed, uint64_t counter_low, uint64_t 
     return c;
 }
 
-// Uniform in (0, 1): never 0, never 1, so that log() of it is finite.
+// Uniform in (0, 1): never 0, never 1, so that log() of it is finite. 23 bits, as with 24 the half would not fit into
+// binary32 and the largest value would round to 1.
 NB_HD float nb_random_unit(uint32_t bits)
 {
-    return ((float)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    return ((float)(bits >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 #endif
