@@ -38,7 +38,7 @@ struct nb_http {
     nb_http_options options;
     nb_http_route *route;
     struct MHD_Daemon *daemon;
-    int port, epoll_fd;
+    int port, epoll_fd, stop_fd;
     pthread_t watcher;
     atomic_bool draining, stopping;
     pthread_mutex_t lock;

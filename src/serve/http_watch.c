@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
-enum { EVENTS = 64, TICK_MS = 1000, STOP_TICK_MS = 20 };
+enum { EVENTS = 64, TICK_MS = 1000 };
 
 void nb_http_watch_add(nb_http *http, nb_http_link *link)
 {
@@ -66,8 +67,10 @@ static void *watch(void *user)
     struct epoll_event event[EVENTS];
     int64_t tick_us = nb_clock_us();
     while (!http->stopping) {
-        int n = epoll_wait(http->epoll_fd, event, EVENTS, http->draining ? STOP_TICK_MS : TICK_MS);
-        for (int i = 0; i < n; i++) hang_up(http, event[i].data.ptr);
+        int n = epoll_wait(http->epoll_fd, event, EVENTS, TICK_MS);
+        for (int i = 0; i < n; i++) {
+            if (event[i].data.ptr) hang_up(http, event[i].data.ptr); // NULL is the call to stop
+        }
         free_dead(http);
         if (nb_clock_us() - tick_us < TICK_MS * 1000) continue;
         tick_us = nb_clock_us();
@@ -76,20 +79,40 @@ static void *watch(void *user)
     return NULL;
 }
 
+// Opens what the thread waits on: the epoll set with the one event that ends it.
+static int open_files(nb_http *http, nb_error *err)
+{
+    struct epoll_event stop = {.events = EPOLLIN};
+    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    http->stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (http->epoll_fd >= 0 && http->stop_fd >= 0 &&
+        epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, http->stop_fd, &stop) == 0)
+        return NB_OK;
+    return nb_error_set(err, NB_ERR_IO, "cannot watch sockets: %s", strerror(errno));
+}
+
+static void close_files(nb_http *http)
+{
+    if (http->epoll_fd >= 0) close(http->epoll_fd);
+    if (http->stop_fd >= 0) close(http->stop_fd);
+}
+
 int nb_http_watch_open(nb_http *http, nb_error *err)
 {
-    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (http->epoll_fd < 0) return nb_error_set(err, NB_ERR_IO, "epoll_create1: %s", strerror(errno));
-    int code = pthread_create(&http->watcher, NULL, watch, http);
-    if (code == 0) return NB_OK;
-    close(http->epoll_fd);
-    return nb_error_set(err, NB_ERR_MEMORY, "cannot start a thread: %s", strerror(code));
+    int code = open_files(http, err);
+    if (code == NB_OK) {
+        int failed = pthread_create(&http->watcher, NULL, watch, http);
+        if (failed) code = nb_error_set(err, NB_ERR_MEMORY, "cannot start a thread: %s", strerror(failed));
+    }
+    if (code != NB_OK) close_files(http);
+    return code;
 }
 
 void nb_http_watch_close(nb_http *http)
 {
     http->stopping = true;
+    eventfd_write(http->stop_fd, 1);
     pthread_join(http->watcher, NULL);
-    close(http->epoll_fd);
+    close_files(http);
     free_dead(http);
 }

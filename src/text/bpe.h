@@ -13,8 +13,12 @@ enum {
 
 typedef struct nb_bpe nb_bpe;
 
-// `model` is tokenizer.json's "model" object. Refuses what is not byte-level BPE: dropout, byte fallback, affixes.
-int nb_bpe_open(const json_t *model, nb_bpe **out, nb_error *err);
+// The "model" object of tokenizer.json. Refuses what is not byte-level BPE: dropout, byte fallback, affixes.
+typedef struct nb_bpe_source {
+    const json_t *model;  // without its two large members
+    nb_str vocab, merges; // their JSON text
+} nb_bpe_source;
+int nb_bpe_open(const nb_bpe_source *source, nb_bpe **out, nb_error *err);
 void nb_bpe_close(nb_bpe *bpe);
 
 int32_t nb_bpe_size(const nb_bpe *bpe);               // largest id + 1

@@ -20,8 +20,11 @@ typedef struct nb_bpe_merge {
 } nb_bpe_merge;
 #define NB_BPE_NO_PAIR UINT64_MAX
 
+// The beginning of a slice as an argument of "%.*s".
+#define NB_BPE_SHOWN(s) (int)((s).len < 60 ? (s).len : 60), (s).ptr
+
 struct nb_bpe {
-    nb_arena *arena; // everything below lives here
+    nb_arena *arena; // all that lives as long as this, except the next two
     nb_str *token;   // [n_id] bytes, empty where there is none
     bool *whole;     // [n_id]
     int32_t n_id;
@@ -39,10 +42,14 @@ struct nb_bpe_symbol {
     int32_t merged;     // the id this pair becomes
 };
 
-void nb_bpe_tables_open(nb_bpe *bpe, size_t n_token, size_t n_merge); // allocates both, empty
-bool nb_bpe_token_put(nb_bpe *bpe, int32_t id);                       // of bpe->token[id]; false: those bytes are taken
-void nb_bpe_merge_put(nb_bpe *bpe, uint64_t pair, int32_t rank, int32_t id);           // the last rank of a pair counts
+void nb_bpe_token_table_open(nb_bpe *bpe, size_t n_token); // empty, with room for that many
+void nb_bpe_merge_table_open(nb_bpe *bpe, size_t n_merge);
+bool nb_bpe_token_put(nb_bpe *bpe, int32_t id);                // of bpe->token[id]; false: those bytes are taken
+void nb_bpe_merge_put(nb_bpe *bpe, const nb_bpe_merge *merge); // the last rank of a pair counts
 const nb_bpe_merge *nb_bpe_merge_find(const nb_bpe *bpe, int32_t left, int32_t right); // NULL: none
+
+int nb_bpe_read_vocab(nb_bpe *bpe, nb_str json, nb_error *err);
+int nb_bpe_read_merges(nb_bpe *bpe, nb_str json, nb_error *err); // after the vocabulary
 
 // Merges without looking the piece up first.
 void nb_bpe_merge_piece(const nb_bpe *bpe, nb_bpe_scratch *scratch, nb_str piece, nb_ids *out);

@@ -31,15 +31,20 @@ static uint32_t slots_for(size_t n)
     return n_slot;
 }
 
-void nb_bpe_tables_open(nb_bpe *bpe, size_t n_token, size_t n_merge)
+void nb_bpe_token_table_open(nb_bpe *bpe, size_t n_token)
 {
-    uint32_t n_token_slot = slots_for(n_token), n_merge_slot = slots_for(n_merge);
-    bpe->token_slot = NB_ARENA_ARRAY(bpe->arena, nb_bpe_token_slot, n_token_slot);
-    bpe->merge_slot = NB_ARENA_ARRAY(bpe->arena, nb_bpe_merge, n_merge_slot);
-    bpe->token_mask = n_token_slot - 1;
-    bpe->merge_mask = n_merge_slot - 1;
-    for (uint32_t i = 0; i < n_token_slot; i++) bpe->token_slot[i].id = -1;
-    for (uint32_t i = 0; i < n_merge_slot; i++) bpe->merge_slot[i].pair = NB_BPE_NO_PAIR;
+    uint32_t n_slot = slots_for(n_token);
+    bpe->token_slot = NB_ARENA_ARRAY(bpe->arena, nb_bpe_token_slot, n_slot);
+    bpe->token_mask = n_slot - 1;
+    for (uint32_t i = 0; i < n_slot; i++) bpe->token_slot[i].id = -1;
+}
+
+void nb_bpe_merge_table_open(nb_bpe *bpe, size_t n_merge)
+{
+    uint32_t n_slot = slots_for(n_merge);
+    bpe->merge_slot = NB_ARENA_ARRAY(bpe->arena, nb_bpe_merge, n_slot);
+    bpe->merge_mask = n_slot - 1;
+    for (uint32_t i = 0; i < n_slot; i++) bpe->merge_slot[i].pair = NB_BPE_NO_PAIR;
 }
 
 // The slot that holds these bytes, or the empty one where they would go.
@@ -74,9 +79,9 @@ static nb_bpe_merge *merge_slot(const nb_bpe *bpe, uint64_t pair)
     return &bpe->merge_slot[i];
 }
 
-void nb_bpe_merge_put(nb_bpe *bpe, uint64_t pair, int32_t rank, int32_t id)
+void nb_bpe_merge_put(nb_bpe *bpe, const nb_bpe_merge *merge)
 {
-    *merge_slot(bpe, pair) = (nb_bpe_merge){.pair = pair, .rank = rank, .id = id};
+    *merge_slot(bpe, merge->pair) = *merge;
 }
 
 const nb_bpe_merge *nb_bpe_merge_find(const nb_bpe *bpe, int32_t left, int32_t right)

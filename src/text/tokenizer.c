@@ -10,10 +10,13 @@ int nb_tokenizer_parse(nb_str tokenizer_json, nb_str tokenizer_config_json, nb_t
     json_t *root = NULL, *config = NULL;
     nb_tokenizer *t = nb_alloc(sizeof *t);
     t->arena = nb_arena_open(0);
-    int code = nb_json_parse(tokenizer_json, "tokenizer.json", &root, err);
+    nb_tokenizer_json parts;
+    nb_tokenizer_json_split(tokenizer_json, &parts);
+    int code = nb_json_parse(nb_buf_str(&parts.rest), "tokenizer.json", &root, err);
     if (code == NB_OK && tokenizer_config_json.len > 0)
         code = nb_json_parse(tokenizer_config_json, "tokenizer_config.json", &config, err);
-    if (code == NB_OK) code = nb_tokenizer_load(t, root, config, err);
+    if (code == NB_OK) code = nb_tokenizer_load(t, root, &parts, config, err);
+    nb_buf_drop(&parts.rest);
     json_decref(root);
     json_decref(config);
     if (code != NB_OK) {

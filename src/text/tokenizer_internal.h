@@ -5,6 +5,7 @@
 #include "text/bpe.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer_added.h"
+#include "text/tokenizer_json.h"
 #include "text/tokenizer_normalize.h"
 
 enum {
@@ -24,7 +25,8 @@ struct nb_tokenizer {
     int32_t n_by_id, n_id;        // equal once everything is loaded
 };
 
-// Fills a zeroed tokenizer from the parsed files; `config` may be NULL.
-int nb_tokenizer_load(nb_tokenizer *tokenizer, const json_t *root, const json_t *config, nb_error *err);
+// Fills a zeroed tokenizer from the parsed files. `root` lacks what `large` has; `config` may be NULL.
+int nb_tokenizer_load(nb_tokenizer *tokenizer, const json_t *root, const nb_tokenizer_json *large, const json_t *config,
+                      nb_error *err);
 
 #endif

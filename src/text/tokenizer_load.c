@@ -117,7 +117,8 @@ static int check_decoder(const json_t *decoder, nb_error *err)
     return nb_error_set(err, NB_ERR_INPUT, "decoder: type \"%.40s\" is not supported; ByteLevel is", type ? type : "");
 }
 
-int nb_tokenizer_load(nb_tokenizer *t, const json_t *root, const json_t *config, nb_error *err)
+int nb_tokenizer_load(nb_tokenizer *t, const json_t *root, const nb_tokenizer_json *large, const json_t *config,
+                      nb_error *err)
 {
     if (!json_is_object(root)) return nb_error_set(err, NB_ERR_INPUT, "not a JSON object");
     if (config && !json_is_object(config))
@@ -125,7 +126,8 @@ int nb_tokenizer_load(nb_tokenizer *t, const json_t *root, const json_t *config,
     NB_TRY(nb_normalize_parse(json_object_get(root, "normalizer"), &t->normalizer, err));
     NB_TRY(nb_pretokenize_open(json_object_get(root, "pre_tokenizer"), &t->pretokenizer, err));
     NB_TRY(check_decoder(json_object_get(root, "decoder"), err));
-    NB_TRY(nb_bpe_open(json_object_get(root, "model"), &t->bpe, err));
+    nb_bpe_source model = {.model = json_object_get(root, "model"), .vocab = large->vocab, .merges = large->merges};
+    NB_TRY(nb_bpe_open(&model, &t->bpe, err));
     t->n_id = nb_bpe_size(t->bpe);
     return load_added(t, root, config, err);
 }

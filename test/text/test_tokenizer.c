@@ -209,12 +209,52 @@ static void what_is_not_byte_level_bpe_is_refused_by_name(void **state)
     expect_refused("model.vocab", "{\"a\": -1}", "model.vocab");
     expect_refused("model.vocab", "{\"a\": 999999999}", "model.vocab");
     expect_refused("model.vocab", "{\"a\": 1, \"b\": 1}", "two tokens");
+    expect_refused("model.vocab", "[]", "model.vocab");
+    expect_refused("model.vocab", "{\"a\": 1.5}", "model.vocab");
+    expect_refused("model.vocab", "null", "model.vocab");
+    expect_refused("model.merges", "{}", "model.merges");
     expect_refused("model.merges", "[\"a\"]", "merges[0]");
     expect_refused("model.merges", "[[\"a\", 1]]", "merges[0]");
     expect_refused("model.merges", "[\"x y\"]", "model.vocab");
     expect_refused("added_tokens", "[{\"id\": 1, \"content\": \"wrong\"}]", "id 1");
     expect_refused("added_tokens", "[{\"id\": -1, \"content\": \"x\"}]", "added_tokens[0]");
     expect_refused("added_tokens", "[{\"id\": 300}]", "content");
+}
+
+static void files_with_escapes_mean_the_same(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    nb_tokenizer *t;
+    json_t *root = fixture_json((const char *const[]){"a b", NULL});
+    json_object_set_new(json_object_get(root, "model"), "type", json_string("BPE"));
+    fixture_add(root, "<\xF0\x9F\x98\x80>");
+    char *text = json_dumps(root, JSON_ENSURE_ASCII | JSON_INDENT(2));
+    json_decref(root);
+    nb_test_ok(nb_tokenizer_parse(nb_str_from(text), (nb_str){0}, &t, &err), &err);
+    FIXTURE_EXPECT(t, "ab \xC3\xA9 <\xF0\x9F\x98\x80>", 256, ' ', 0xC3, 0xA9, ' ', 257);
+    nb_tokenizer_close(t);
+    free(text);
+}
+
+static void a_file_cut_anywhere_is_refused(void **state)
+{
+    (void)state;
+    json_t *root = fixture_json((const char *const[]){"a b", "ab c", NULL});
+    fixture_add(root, "<x>");
+    char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n; i++) {
+        nb_error err = {0};
+        nb_tokenizer *t;
+        char *cut = nb_alloc(i + 1);
+        memcpy(cut, text, i);
+        int code = nb_tokenizer_parse((nb_str){cut, i}, (nb_str){0}, &t, &err);
+        free(cut);
+        assert_int_equal(code, NB_ERR_INPUT);
+    }
+    free(text);
 }
 
 static void held_bytes_come_out_when_the_character_is_complete(void **state)
@@ -328,6 +368,8 @@ int main(void)
         cmocka_unit_test(normalized_tokens_are_found_in_normalized_text),
         cmocka_unit_test(the_config_s_added_tokens_are_merged_in),
         cmocka_unit_test(what_is_not_byte_level_bpe_is_refused_by_name),
+        cmocka_unit_test(files_with_escapes_mean_the_same),
+        cmocka_unit_test(a_file_cut_anywhere_is_refused),
         cmocka_unit_test(held_bytes_come_out_when_the_character_is_complete),
         cmocka_unit_test(long_pieces_take_no_quadratic_time),
         cmocka_unit_test(one_tokenizer_serves_many_threads),
