@@ -1,223 +1,181 @@
-// The routes: completions are handed to generation.c, everything small is answered here.
-#include "serve/api.h"
+// The API's routes, and those of them that generate nothing.
+#include "serve/api_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "serve/api_internal.h"
+#include "serve/metrics.h"
+#include "serve/openai_json.h"
 
-static void fail(nb_http_exchange *exchange, const nb_fault *fault)
+// ---- For all handlers
+
+nb_str nb_api_model(const nb_api *api)
 {
-    nb_http_error(exchange, fault->status, fault->param, fault->code, "%s", fault->err.text);
+    return nb_str_from(api->options.model_name[0]);
 }
 
-// Without a seed every request draws its own.
-static void give_seed(nb_api_request *r)
+void nb_api_refuse(nb_http_exchange *exchange, const nb_request_error *error)
 {
-    const json_t *seed = json_object_get(r->body, "seed");
-    if (!seed || json_is_null(seed))
-        r->sampling.seed = (uint64_t)nb_clock_us() * 0x9E3779B97F4A7C15u ^ (uintptr_t)r->body;
+    nb_http_error(exchange, error->status, error->param[0] ? error->param : NULL, error->code, "%s", error->message);
 }
 
-static void post_chat(void *user, nb_http_exchange *exchange)
+json_t *nb_api_body(nb_http_exchange *exchange)
 {
-    nb_api *api = user;
-    nb_api_request request;
-    nb_fault fault;
-    if (nb_api_request_chat(&api->options, nb_http_body(exchange), &request, &fault) != NB_OK) {
-        fail(exchange, &fault);
-        return;
-    }
-    give_seed(&request);
-    nb_generation_begin(api, exchange, &request);
+    json_t *body = NULL;
+    nb_error err = {0};
+    int code = nb_json_parse(nb_http_body(exchange), "the request body", &body, &err);
+    if (code == NB_OK && json_is_object(body)) return body;
+    nb_http_error(exchange, 400, NULL, "invalid_json", "%s",
+                  code == NB_OK ? "the request body must be a JSON object" : err.text);
+    json_decref(body);
+    return NULL;
 }
 
-static void post_completion(void *user, nb_http_exchange *exchange)
+int nb_api_check_model(const nb_api *api, nb_str model, nb_request_error *error)
 {
-    nb_api *api = user;
-    nb_api_request request;
-    nb_fault fault;
-    if (nb_api_request_completion(&api->options, nb_http_body(exchange), &request, &fault) != NB_OK) {
-        fail(exchange, &fault);
-        return;
-    }
-    give_seed(&request);
-    nb_generation_begin(api, exchange, &request);
-}
-
-static json_t *model_object(const nb_api *api, const char *name)
-{
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:n, s:I}", "id", name, "object", "model", "created",
-                     (json_int_t)api->created, "owned_by", "nibble", "root", api->options.model_name[0], "parent",
-                     "max_model_len", (json_int_t)api->options.max_model_len);
-}
-
-static void get_models(void *user, nb_http_exchange *exchange)
-{
-    nb_api *api = user;
-    json_t *list = json_array();
+    if (!model.ptr) return NB_OK;
     for (int i = 0; i < api->options.n_model_name; i++)
-        json_array_append_new(list, model_object(api, api->options.model_name[i]));
-    nb_reply_json(exchange, json_pack("{s:s, s:o}", "object", "list", "data", list));
+        if (nb_str_equal_c(model, api->options.model_name[i])) return NB_OK;
+    return nb_request_refuse(error, 404, "model", "model_not_found",
+                             "The model `%.*s` does not exist; this server has `%s`",
+                             (int)(model.len > 200 ? 200 : model.len), model.ptr, api->options.model_name[0]);
 }
 
-static void get_model(void *user, nb_http_exchange *exchange)
+int nb_api_render(const nb_api *api, const nb_chat_request *request, nb_buf *out, nb_request_error *error)
 {
-    nb_api *api = user;
-    nb_str rest = nb_http_path_rest(exchange);
+    nb_error err = {0};
+    nb_chat_input input = {
+        .messages = request->messages,
+        .tools = request->tools,
+        .variables = request->variables,
+        .add_generation_prompt = request->add_generation_prompt,
+        .continue_final_message = request->continue_final_message,
+    };
+    if (!api->options.chat)
+        return nb_request_refuse(error, 400, "messages", "no_chat_template",
+                                 "this model has no chat template; use /v1/completions");
+    if (nb_chat_render(api->options.chat, &input, out, &err) == NB_OK) return NB_OK;
+    return nb_request_refuse(error, 400, "messages", NULL, "%s", err.text);
+}
+
+int nb_api_encode(const nb_api *api, nb_str text, const char *param, nb_ids *out, nb_request_error *error)
+{
+    nb_error err = {0};
+    if (nb_tokenizer_encode(api->options.tokenizer, text, true, out, &err) == NB_OK) return NB_OK;
+    return nb_request_refuse(error, 400, param, NULL, "%s", err.text);
+}
+
+void nb_api_truncate(nb_ids *ids, int64_t most)
+{
+    if (most < 0 || ids->n <= most) return;
+    memmove(ids->id, ids->id + ids->n - most, sizeof(*ids->id) * (size_t)most);
+    ids->n = most;
+}
+
+// ---- Models, health, version, metrics
+
+static void add_model(nb_buf *out, const nb_api *api, int i)
+{
+    nb_buf_add_c(out, "{\"id\":");
+    nb_openai_string(out, nb_str_from(api->options.model_name[i]));
+    nb_buf_printf(out,
+                  ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"nibble\",\"root\":", (long long)api->created);
+    nb_openai_string(out, nb_api_model(api));
+    nb_buf_printf(out, ",\"parent\":null,\"max_model_len\":%lld,\"permission\":[]}",
+                  (long long)api->options.max_model_len);
+}
+
+static void handle_models(void *user, nb_http_exchange *exchange)
+{
+    const nb_api *api = user;
+    nb_buf out = {0};
+    nb_buf_add_c(&out, "{\"object\":\"list\",\"data\":[");
     for (int i = 0; i < api->options.n_model_name; i++) {
-        if (!nb_str_equal_c(rest, api->options.model_name[i])) continue;
-        nb_reply_json(exchange, model_object(api, api->options.model_name[i]));
+        if (i) nb_buf_add_c(&out, ",");
+        add_model(&out, api, i);
+    }
+    nb_buf_add_c(&out, "]}");
+    nb_http_reply(exchange, 200, "application/json", nb_buf_str(&out));
+    nb_buf_drop(&out);
+}
+
+static void handle_model(void *user, nb_http_exchange *exchange)
+{
+    const nb_api *api = user;
+    nb_request_error error;
+    nb_buf out = {0};
+    nb_str name = nb_http_path_rest(exchange);
+    if (nb_api_check_model(api, name, &error) != NB_OK) {
+        nb_api_refuse(exchange, &error);
         return;
     }
-    nb_http_error(exchange, 404, "model", "model_not_found",
-                  "there is no model of that name; /v1/models lists what there is");
+    int i = 0;
+    while (!nb_str_equal_c(name, api->options.model_name[i])) i++;
+    add_model(&out, api, i);
+    nb_http_reply(exchange, 200, "application/json", nb_buf_str(&out));
+    nb_buf_drop(&out);
 }
 
-static int read_body(nb_http_exchange *exchange, json_t **body, nb_fault *fault)
-{
-    *fault = (nb_fault){0};
-    nb_error err;
-    if (nb_json_parse(nb_http_body(exchange), "the request body", body, &err) != NB_OK)
-        return nb_fault_set(fault, 400, NULL, NULL, "%s", err.text);
-    if (json_is_object(*body)) return NB_OK;
-    json_decref(*body);
-    return nb_fault_set(fault, 400, NULL, NULL, "the request body must be a JSON object");
-}
-
-static int ids_of(const nb_api *api, const json_t *body, nb_ids *ids, nb_fault *fault)
-{
-    const json_t *prompt = json_object_get(body, "prompt");
-    nb_buf text = {0};
-    if (json_is_array(json_object_get(body, "messages")) && api->options.chat) {
-        nb_chat_input input = {.messages = json_object_get(body, "messages"),
-                               .tools = json_object_get(body, "tools"),
-                               .variables = json_object_get(body, "chat_template_kwargs"),
-                               .add_generation_prompt = !json_is_false(json_object_get(body, "add_generation_prompt"))};
-        nb_error err;
-        if (nb_chat_render(api->options.chat, &input, &text, &err) != NB_OK) {
-            nb_buf_drop(&text);
-            return nb_fault_set(fault, 400, "messages", NULL, "%s", err.text);
-        }
-    } else if (json_is_string(prompt)) {
-        nb_buf_add(&text, json_string_value(prompt), json_string_length(prompt));
-    } else {
-        return nb_fault_set(fault, 400, "prompt", NULL, "give prompt (a string) or messages (a list)");
-    }
-    int code = nb_tokenizer_encode(api->options.tokenizer, nb_buf_str(&text), true, ids, &fault->err);
-    nb_buf_drop(&text);
-    return code == NB_OK ? NB_OK : nb_fault_set(fault, 400, "prompt", NULL, "the text cannot be tokenized");
-}
-
-static void post_tokenize(void *user, nb_http_exchange *exchange)
-{
-    nb_api *api = user;
-    json_t *body;
-    nb_fault fault;
-    nb_ids ids = {0};
-    if (read_body(exchange, &body, &fault) != NB_OK) {
-        fail(exchange, &fault);
-        return;
-    }
-    if (ids_of(api, body, &ids, &fault) != NB_OK) {
-        fail(exchange, &fault);
-    } else {
-        json_t *list = json_array();
-        for (int64_t i = 0; i < ids.n; i++) json_array_append_new(list, json_integer(ids.id[i]));
-        nb_reply_json(exchange, json_pack("{s:I, s:I, s:o}", "count", (json_int_t)ids.n, "max_model_len",
-                                          (json_int_t)api->options.max_model_len, "tokens", list));
-    }
-    nb_ids_drop(&ids);
-    json_decref(body);
-}
-
-static int text_of(const nb_api *api, const json_t *body, nb_buf *text, nb_fault *fault)
-{
-    const json_t *list = json_object_get(body, "tokens"), *id;
-    size_t i;
-    if (!json_is_array(list)) return nb_fault_set(fault, 400, "tokens", NULL, "tokens must be a list of token ids");
-    json_array_foreach(list, i, id)
-    {
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= api->options.vocab_size)
-            return nb_fault_set(fault, 400, "tokens", NULL, "tokens[%zu] is not an id from 0 to %d", i,
-                                api->options.vocab_size - 1);
-    }
-    nb_token_stream stream;
-    nb_token_stream_open(&stream, api->options.tokenizer, false);
-    json_array_foreach(list, i, id) nb_token_stream_add(&stream, (int32_t)json_integer_value(id), text);
-    nb_token_stream_end(&stream, text);
-    return NB_OK;
-}
-
-static void post_detokenize(void *user, nb_http_exchange *exchange)
-{
-    nb_api *api = user;
-    json_t *body;
-    nb_fault fault;
-    nb_buf text = {0};
-    if (read_body(exchange, &body, &fault) != NB_OK) {
-        fail(exchange, &fault);
-        return;
-    }
-    if (text_of(api, body, &text, &fault) != NB_OK)
-        fail(exchange, &fault);
-    else
-        nb_reply_json(exchange, json_pack("{s:o}", "prompt", nb_reply_text(nb_buf_str(&text))));
-    nb_buf_drop(&text);
-    json_decref(body);
-}
-
-static bool engine_failed(const nb_api *api)
+static bool has_failed(const nb_api *api)
 {
     nb_engine_stats stats;
     nb_engine_stats_read(api->options.engine, &stats);
     return stats.failed;
 }
 
-static void get_health(void *user, nb_http_exchange *exchange)
+static void handle_health(void *user, nb_http_exchange *exchange)
 {
-    if (engine_failed(user))
-        nb_http_error(exchange, 503, NULL, NULL, "the device is lost; the process must be restarted");
+    if (has_failed(user))
+        nb_http_error(exchange, 503, NULL, "engine_failed", "the device has failed; restart the server");
     else
-        nb_http_reply(exchange, 200, "text/plain; charset=utf-8", (nb_str){0});
+        nb_http_reply(exchange, 200, "text/plain", (nb_str){0});
 }
 
-static void get_readyz(void *user, nb_http_exchange *exchange)
+static void handle_ready(void *user, nb_http_exchange *exchange)
 {
     nb_api *api = user;
-    nb_http *http = atomic_load(&api->http);
-    if (!http || nb_http_is_draining(http) || engine_failed(api))
-        nb_http_error(exchange, 503, NULL, NULL, "not ready: starting, draining, or failed");
+    const nb_http *http = atomic_load(&api->http);
+    if (!http || nb_http_is_draining(http) || has_failed(api))
+        nb_http_error(exchange, 503, NULL, "not_ready", "not ready: starting, draining or failed");
     else
-        nb_http_reply(exchange, 200, "text/plain; charset=utf-8", NB_STR("ok\n"));
+        nb_http_reply(exchange, 200, "text/plain", NB_STR("ready\n"));
 }
 
-static void get_version(void *user, nb_http_exchange *exchange)
+static void handle_version(void *user, nb_http_exchange *exchange)
 {
-    nb_api *api = user;
-    nb_reply_json(exchange, json_pack("{s:s}", "version", api->options.version ? api->options.version : "unknown"));
-}
-
-static void get_metrics(void *user, nb_http_exchange *exchange)
-{
-    nb_api *api = user;
-    nb_engine_stats stats;
-    nb_http_stats http_stats;
-    nb_http *http = atomic_load(&api->http);
-    nb_engine_stats_read(api->options.engine, &stats);
-    if (http) nb_http_stats_read(http, &http_stats);
+    const nb_api *api = user;
     nb_buf out = {0};
-    nb_metrics_write(api->options.metrics, &stats, http ? &http_stats : NULL, &out);
+    nb_buf_add_c(&out, "{\"version\":");
+    nb_openai_string(&out, nb_str_from(api->options.version));
+    nb_buf_add_c(&out, "}");
+    nb_http_reply(exchange, 200, "application/json", nb_buf_str(&out));
+    nb_buf_drop(&out);
+}
+
+static void handle_metrics(void *user, nb_http_exchange *exchange)
+{
+    nb_api *api = user;
+    nb_http *http = atomic_load(&api->http);
+    nb_engine_stats engine;
+    nb_http_stats connections;
+    nb_buf out = {0};
+    nb_engine_stats_read(api->options.engine, &engine);
+    if (http) nb_http_stats_read(http, &connections);
+    nb_metrics_write(api->options.metrics, &engine, http ? &connections : NULL, &out);
     nb_http_reply(exchange, 200, NB_METRICS_CONTENT_TYPE, nb_buf_str(&out));
     nb_buf_drop(&out);
 }
 
+// ---- Opening
+
 int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err)
 {
-    if (options->n_model_name < 1) return nb_error_set(err, NB_ERR_USAGE, "the API needs a model name");
-    nb_api *api = nb_alloc(sizeof *api);
+    if (options->n_model_name < 1 || options->n_model_name > NB_API_NAMES_MAX)
+        return nb_error_set(err, NB_ERR_USAGE, "a server needs 1 to %d model names", NB_API_NAMES_MAX);
+    nb_api *api = nb_alloc(sizeof(*api));
     api->options = *options;
+    api->limits = (nb_request_limits){options->sampling, options->vocab_size, options->max_model_len};
     api->created = nb_clock_unix();
     *out = api;
     return NB_OK;
@@ -226,19 +184,19 @@ int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err)
 int nb_api_routes(nb_api *api, nb_http_route *route)
 {
     const nb_http_route all[] = {
-        {"POST", "/v1/chat/completions", post_chat, api, NB_HTTP_KEYED},
-        {"POST", "/v1/completions", post_completion, api, NB_HTTP_KEYED},
-        {"GET", "/v1/models", get_models, api, NB_HTTP_KEYED},
-        {"GET", "/v1/models/*", get_model, api, NB_HTTP_KEYED},
-        {"POST", "/tokenize", post_tokenize, api, NB_HTTP_KEYED},
-        {"POST", "/detokenize", post_detokenize, api, NB_HTTP_KEYED},
-        {"GET", "/version", get_version, api, NB_HTTP_OPEN},
-        {"GET", "/health", get_health, api, NB_HTTP_ALWAYS},
-        {"GET", "/readyz", get_readyz, api, NB_HTTP_ALWAYS},
-        {"GET", "/metrics", get_metrics, api, NB_HTTP_ALWAYS},
+        {"POST", "/v1/chat/completions", nb_api_chat, api, NB_HTTP_KEYED},
+        {"POST", "/v1/completions", nb_api_completion, api, NB_HTTP_KEYED},
+        {"GET", "/v1/models", handle_models, api, NB_HTTP_KEYED},
+        {"GET", "/v1/models/*", handle_model, api, NB_HTTP_KEYED},
+        {"POST", "/tokenize", nb_api_tokenize, api, NB_HTTP_KEYED},
+        {"POST", "/detokenize", nb_api_detokenize, api, NB_HTTP_KEYED},
+        {"GET", "/version", handle_version, api, NB_HTTP_OPEN},
+        {"GET", "/health", handle_health, api, NB_HTTP_ALWAYS},
+        {"GET", "/readyz", handle_ready, api, NB_HTTP_ALWAYS},
+        {"GET", "/metrics", handle_metrics, api, NB_HTTP_ALWAYS},
     };
-    int n = (int)(sizeof all / sizeof *all) - (api->options.metrics ? 0 : 1);
-    memcpy(route, all, sizeof *all * (size_t)n);
+    int n = sizeof(all) / sizeof(all[0]) - (api->options.metrics ? 0 : 1);
+    memcpy(route, all, sizeof(all[0]) * (size_t)n);
     return n;
 }
 

@@ -1,5 +1,5 @@
 // The OpenAI API over an engine: text, JSON and HTTP on one side, token ids on the other. Requests are parsed into
-// plain structs (request*.c), run (chat_api.c, completion_api.c) and written as JSON (reply*.c).
+// plain structs (request*.c), run (api_job.c, chat_api.c, completion_api.c) and written as JSON (openai_*.c).
 #ifndef NB_API_H
 #define NB_API_H
 
@@ -30,6 +30,7 @@ typedef struct nb_api_options { // everything is borrowed and must outlive the A
     nb_sampling sampling;  // what a request leaves open: generation_config.json's values, else neutral ones
     int32_t stop_tok[NB_STOP_TOKEN_MAX]; // the checkpoint's end tokens
     int n_stop;
+    const char *version; // of the program
 } nb_api_options;
 
 int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err);

@@ -161,7 +161,7 @@ static int read_lengths(const json_t *body, const nb_request_limits *limits, nb_
     NB_TRY(nb_field_int(body, "max_tokens", 0, INT32_MAX, &g->max_tokens, error));
     NB_TRY(nb_field_int(body, "min_tokens", 0, limits->max_model_len, &g->min_tokens, error));
     NB_TRY(nb_field_int(body, "truncate_prompt_tokens", -1, limits->max_model_len, &g->truncate_prompt, error));
-    NB_TRY(nb_field_int(body, "prompt_logprobs", -1, NB_TOP_LOGPROBS_MAX, &g->n_prompt_top, error));
+    NB_TRY(nb_field_int(body, "prompt_logprobs", 0, NB_TOP_LOGPROBS_MAX, &g->n_prompt_top, error));
     NB_TRY(nb_field_int(body, "priority", INT32_MIN, INT32_MAX, &g->priority, error));
     int64_t best_of = g->n;
     NB_TRY(nb_field_int(body, "best_of", 1, NB_REQUEST_CHOICES_MAX, &best_of, error));
