@@ -13,14 +13,14 @@
 
 // ---- The end
 
-static void fail(nb_job *job, int status, const char *text)
+static void fail(nb_api_job *job, int status, const char *text)
 {
     int none = 0;
     if (!atomic_compare_exchange_strong(&job->fail_status, &none, status)) return;
     snprintf(job->fail_text, sizeof(job->fail_text), "%s", text);
 }
 
-static void log_end(const nb_job *job)
+static void log_end(const nb_api_job *job)
 {
     nb_usage total = {0};
     for (int i = 0; i < job->n_choice; i++) total.n_output += job->choice[i].usage.n_output;
@@ -32,7 +32,7 @@ static void log_end(const nb_job *job)
            (long long)((nb_clock_us() - nb_http_begin_us(job->exchange)) / 1000));
 }
 
-static void free_job(nb_job *job)
+static void free_job(nb_api_job *job)
 {
     if (job->kind->drop) job->kind->drop(job);
     for (int i = 0; i < job->n_choice; i++) {
@@ -49,25 +49,25 @@ static void free_job(nb_job *job)
     nb_arena_close(job->arena);
 }
 
-static void end_stream(nb_job *job)
+static void end_stream(nb_api_job *job)
 {
     if (job->fail_status) {
         nb_buf_clear(&job->chunk);
         nb_http_error_json(&job->chunk, job->fail_status, NULL, NULL, job->fail_text);
-        nb_job_send(job);
+        nb_api_job_send(job);
     } else if (job->generation->include_usage) {
         nb_buf_printf(&job->chunk, "{\"id\":%s,\"object\":\"%s\",\"created\":%lld,\"model\":", job->id_json.ptr,
                       job->kind->chunk_object, (long long)job->created);
         nb_openai_string(&job->chunk, nb_api_model(job->api));
         nb_buf_add_c(&job->chunk, ",\"choices\":[],\"usage\":");
-        nb_job_add_usage(&job->chunk, job);
+        nb_api_job_add_usage(&job->chunk, job);
         nb_buf_add_c(&job->chunk, "}");
-        nb_job_send(job);
+        nb_api_job_send(job);
     }
     nb_sse_done(job->exchange);
 }
 
-static void end_whole(nb_job *job)
+static void end_whole(nb_api_job *job)
 {
     nb_buf out = {0};
     if (job->fail_status) {
@@ -80,7 +80,7 @@ static void end_whole(nb_job *job)
     nb_buf_drop(&out);
 }
 
-static void drop(nb_job *job)
+static void drop(nb_api_job *job)
 {
     if (atomic_fetch_sub_explicit(&job->n_ref, 1, memory_order_acq_rel) > 1) return;
     if (atomic_load(&job->cancelled)) fail(job, 503, "the client is gone");
@@ -93,7 +93,7 @@ static void drop(nb_job *job)
 }
 
 // Ids that are not known yet are cancelled by the submitting handler, which looks at `cancelled` behind each submit.
-static void cancel(nb_job *job)
+static void cancel(nb_api_job *job)
 {
     atomic_store(&job->cancelled, true);
     for (int i = 0; i < job->n_choice; i++) {
@@ -109,7 +109,7 @@ static void client_gone(void *user)
 
 // ---- Events, on the engine's thread
 
-void nb_job_send(nb_job *job)
+void nb_api_job_send(nb_api_job *job)
 {
     if (!atomic_load(&job->cancelled) && nb_sse_send(job->exchange, nb_buf_str(&job->chunk)) != NB_OK) cancel(job);
     nb_buf_clear(&job->chunk);
@@ -117,7 +117,7 @@ void nb_job_send(nb_job *job)
 
 static void begin(nb_choice *c, const nb_event *event)
 {
-    nb_job *job = c->job;
+    nb_api_job *job = c->job;
     c->begun = true;
     if (job->generation->stream && !job->streaming) {
         job->streaming = true;
@@ -167,7 +167,7 @@ static void take_finish(nb_choice *c, const nb_event *event)
 
 static void digest(nb_choice *c, const nb_event *event)
 {
-    const nb_job_kind *kind = c->job->kind;
+    const nb_api_job_kind *kind = c->job->kind;
     if (!c->begun) begin(c, event);
     nb_buf_clear(&c->certain);
     for (int i = 0; i < event->n_tok && !c->done; i++)
@@ -220,10 +220,11 @@ static void on_event(void *user, const nb_event *event)
 
 // ---- The beginning
 
-nb_job *nb_job_open(nb_api *api, nb_http_exchange *exchange, const nb_job_kind *kind, json_t *body, nb_arena *arena)
+nb_api_job *nb_api_job_open(nb_api *api, nb_http_exchange *exchange, const nb_api_job_kind *kind, json_t *body,
+                            nb_arena *arena)
 {
-    nb_job *job = NB_ARENA_ARRAY(arena, nb_job, 1);
-    *job = (nb_job){
+    nb_api_job *job = NB_ARENA_ARRAY(arena, nb_api_job, 1);
+    *job = (nb_api_job){
         .api = api, .exchange = exchange, .kind = kind, .body = body, .arena = arena, .created = nb_clock_unix()};
     snprintf(job->id, sizeof(job->id), "%s%s", kind->id_prefix, nb_http_id(exchange));
     nb_buf quoted = {0};
@@ -234,14 +235,14 @@ nb_job *nb_job_open(nb_api *api, nb_http_exchange *exchange, const nb_job_kind *
     return job;
 }
 
-void nb_job_refuse(nb_job *job, const nb_request_error *error)
+void nb_api_job_refuse(nb_api_job *job, const nb_request_error *error)
 {
     nb_http_error(job->exchange, error->status, error->param[0] ? error->param : NULL, error->code, "%s",
                   error->message);
     free_job(job);
 }
 
-static int check_length(const nb_job *job, const nb_ids *prompt, nb_request_error *error)
+static int check_length(const nb_api_job *job, const nb_ids *prompt, nb_request_error *error)
 {
     int64_t most = job->api->options.max_model_len, wanted = job->generation->max_tokens;
     const char *param = job->kind->param;
@@ -259,7 +260,7 @@ static int check_length(const nb_job *job, const nb_ids *prompt, nb_request_erro
     return NB_OK;
 }
 
-static int check(const nb_job *job, nb_request_error *error)
+static int check(const nb_api_job *job, nb_request_error *error)
 {
     const nb_generation *g = job->generation;
     for (int i = 0; i < job->n_prompt; i++) NB_TRY(check_length(job, &job->prompt[i], error));
@@ -270,7 +271,7 @@ static int check(const nb_job *job, nb_request_error *error)
     return NB_OK;
 }
 
-static nb_str make_head(nb_job *job, int index)
+static nb_str make_head(nb_api_job *job, int index)
 {
     nb_buf head = {0};
     nb_buf_printf(&head, "{\"id\":%s,\"object\":\"%s\",\"created\":%lld,\"model\":", job->id_json.ptr,
@@ -282,7 +283,7 @@ static nb_str make_head(nb_job *job, int index)
     return kept;
 }
 
-static void make_choices(nb_job *job)
+static void make_choices(nb_api_job *job)
 {
     const nb_generation *g = job->generation;
     job->n_choice = job->n_prompt * (int)g->n;
@@ -328,7 +329,7 @@ static int status_of(int code)
 
 static void submit(nb_choice *c, uint64_t seed)
 {
-    nb_job *job = c->job;
+    nb_api_job *job = c->job;
     uint64_t id = 0;
     nb_error err = {0};
     nb_request request = make_request(c, seed);
@@ -344,11 +345,11 @@ static void submit(nb_choice *c, uint64_t seed)
     cancel(job);
 }
 
-void nb_job_start(nb_job *job)
+void nb_api_job_start(nb_api_job *job)
 {
     nb_request_error error;
     if (check(job, &error) != NB_OK) {
-        nb_job_refuse(job, &error);
+        nb_api_job_refuse(job, &error);
         return;
     }
     make_choices(job);
@@ -361,7 +362,7 @@ void nb_job_start(nb_job *job)
 
 // ---- Parts of replies
 
-void nb_job_add_usage(nb_buf *out, const nb_job *job)
+void nb_api_job_add_usage(nb_buf *out, const nb_api_job *job)
 {
     nb_usage total = {0};
     for (int i = 0; i < job->n_choice; i++) {
@@ -374,7 +375,7 @@ void nb_job_add_usage(nb_buf *out, const nb_job *job)
     nb_openai_usage(out, &total);
 }
 
-void nb_job_add_stop_reason(nb_buf *out, const nb_choice *c)
+void nb_api_job_add_stop_reason(nb_buf *out, const nb_choice *c)
 {
     if (c->stop_index >= 0)
         nb_openai_string(out, c->job->generation->stop[c->stop_index]);
@@ -384,7 +385,7 @@ void nb_job_add_stop_reason(nb_buf *out, const nb_choice *c)
         nb_buf_add_c(out, "null");
 }
 
-void nb_job_add_prompt_logprobs(nb_buf *out, const nb_choice *c)
+void nb_api_job_add_prompt_logprobs(nb_buf *out, const nb_choice *c)
 {
     if (c->prompt_logprobs.len)
         nb_buf_printf(out, "[null%s]", c->prompt_logprobs.ptr);

@@ -16,10 +16,10 @@
 #include "serve/request.h"
 #include "serve/stream_stop.h"
 
-typedef struct nb_job nb_job;
+typedef struct nb_api_job nb_api_job;
 
 typedef struct nb_choice {
-    nb_job *job;
+    nb_api_job *job;
     int index;                // in the reply
     const nb_ids *prompt;     // in job->prompt
     atomic_uint_least64_t id; // at the engine; 0: not submitted yet
@@ -40,21 +40,21 @@ typedef struct nb_choice {
     void *own; // of the kind
 } nb_choice;
 
-typedef struct nb_job_kind {
+typedef struct nb_api_job_kind {
     const char *id_prefix, *chunk_object, *param;            // "chatcmpl-", "chat.completion.chunk"; the prompt's field
     void (*begin)(nb_choice *choice, const nb_event *event); // its first event
     void (*token)(nb_choice *choice, int32_t tok, const nb_row_result *detail); // detail NULL: not asked for
     void (*text)(nb_choice *choice, nb_str text);
-    void (*flush)(nb_choice *choice);        // the event is digested: nothing may wait that could be sent
-    void (*finish)(nb_choice *choice);       // all text was given; choice->finish says why
-    void (*reply)(nb_job *job, nb_buf *out); // the whole answer, when it is not streamed
-    void (*drop)(nb_job *job);
-} nb_job_kind;
+    void (*flush)(nb_choice *choice);            // the event is digested: nothing may wait that could be sent
+    void (*finish)(nb_choice *choice);           // all text was given; choice->finish says why
+    void (*reply)(nb_api_job *job, nb_buf *out); // the whole answer, when it is not streamed
+    void (*drop)(nb_api_job *job);
+} nb_api_job_kind;
 
-struct nb_job {
+struct nb_api_job {
     nb_api *api;
     nb_http_exchange *exchange;
-    const nb_job_kind *kind;
+    const nb_api_job_kind *kind;
     nb_arena *arena;
     json_t *body;
     const nb_generation *generation;
@@ -75,17 +75,18 @@ struct nb_job {
 };
 
 // `own` and `generation` must live in the job's arena, or be freed by kind->drop. Takes the body.
-nb_job *nb_job_open(nb_api *api, nb_http_exchange *exchange, const nb_job_kind *kind, json_t *body, nb_arena *arena);
+nb_api_job *nb_api_job_open(nb_api *api, nb_http_exchange *exchange, const nb_api_job_kind *kind, json_t *body,
+                            nb_arena *arena);
 // Gives up a job that was not started, with an error reply.
-void nb_job_refuse(nb_job *job, const nb_request_error *error);
+void nb_api_job_refuse(nb_api_job *job, const nb_request_error *error);
 // The prompts are there (job->prompt): checks lengths, makes n choices of each, submits them. Always finishes the
 // exchange.
-void nb_job_start(nb_job *job);
+void nb_api_job_start(nb_api_job *job);
 
 // For the kinds, on the engine's thread: sends job->chunk as an event and clears it.
-void nb_job_send(nb_job *job);
-void nb_job_add_usage(nb_buf *out, const nb_job *job);             // of all choices
-void nb_job_add_stop_reason(nb_buf *out, const nb_choice *choice); // a string, a token id, or null
-void nb_job_add_prompt_logprobs(nb_buf *out, const nb_choice *choice);
+void nb_api_job_send(nb_api_job *job);
+void nb_api_job_add_usage(nb_buf *out, const nb_api_job *job);         // of all choices
+void nb_api_job_add_stop_reason(nb_buf *out, const nb_choice *choice); // a string, a token id, or null
+void nb_api_job_add_prompt_logprobs(nb_buf *out, const nb_choice *choice);
 
 #endif

@@ -83,11 +83,10 @@ static int detokenize(const nb_api *api, const json_t *body, nb_buf *text, nb_re
     NB_TRY(nb_field_array(body, "tokens", &tokens, error));
     if (!tokens) return nb_request_refuse(error, 400, "tokens", NULL, "tokens is missing");
     NB_TRY(nb_request_ids(tokens, "tokens", api->options.vocab_size, error));
-    json_array_foreach(tokens, i, token)
-    {
-        int32_t id = (int32_t)json_integer_value(token);
-        nb_tokenizer_decode(api->options.tokenizer, &id, 1, false, text);
-    }
+    nb_ids ids = {0};
+    json_array_foreach(tokens, i, token) nb_ids_add(&ids, (int32_t)json_integer_value(token));
+    nb_tokenizer_decode(api->options.tokenizer, ids.id, ids.n, false, text);
+    nb_ids_drop(&ids);
     return NB_OK;
 }
 

@@ -51,7 +51,7 @@ static void on_part(void *user, const nb_part *part)
 }
 
 // The prompt ended inside an open <think>.
-static bool ends_in_reasoning(const nb_job *job, const nb_ids *prompt)
+static bool ends_in_reasoning(const nb_api_job *job, const nb_ids *prompt)
 {
     enum { LOOK_BACK = 16 };
     nb_buf tail = {0};
@@ -126,7 +126,7 @@ static void flush(nb_choice *choice)
     if (choice->job->streaming && choice->logprobs.len) nb_openai_chat_logprobs_chunk(choice);
 }
 
-static void drop(nb_job *job)
+static void drop(nb_api_job *job)
 {
     for (int i = 0; i < job->n_choice; i++) {
         nb_chat_choice *own = job->choice[i].own;
@@ -140,7 +140,7 @@ static void drop(nb_job *job)
     nb_request_chat_drop(job->own);
 }
 
-static const nb_job_kind chat_kind = {
+static const nb_api_job_kind chat_kind = {
     .id_prefix = "chatcmpl-",
     .chunk_object = "chat.completion.chunk",
     .param = "messages",
@@ -164,7 +164,7 @@ static int check_tools(const nb_api *api, const nb_chat_request *request, nb_req
         "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set");
 }
 
-static int prepare(nb_job *job, nb_chat_request *request, nb_request_error *error)
+static int prepare(nb_api_job *job, nb_chat_request *request, nb_request_error *error)
 {
     const nb_api *api = job->api;
     nb_buf prompt = {0};
@@ -184,14 +184,14 @@ void nb_api_chat(void *user, nb_http_exchange *exchange)
     json_t *body = nb_api_body(exchange);
     if (!body) return;
     nb_arena *arena = nb_arena_open(0);
-    nb_job *job = nb_job_open(user, exchange, &chat_kind, body, arena);
+    nb_api_job *job = nb_api_job_open(user, exchange, &chat_kind, body, arena);
     nb_chat_request *request = NB_ARENA_ARRAY(arena, nb_chat_request, 1);
     job->own = request;
     job->generation = &request->generation;
     job->prompt = NB_ARENA_ARRAY(arena, nb_ids, 1);
     job->n_prompt = 1;
     if (prepare(job, request, &error) == NB_OK)
-        nb_job_start(job);
+        nb_api_job_start(job);
     else
-        nb_job_refuse(job, &error);
+        nb_api_job_refuse(job, &error);
 }

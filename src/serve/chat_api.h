@@ -28,6 +28,6 @@ void nb_openai_chat_part_chunk(nb_choice *choice, const nb_part *part);
 void nb_openai_chat_logprobs_chunk(nb_choice *choice); // log-probabilities whose text is held back
 void nb_openai_chat_finish_chunk(nb_choice *choice);
 
-void nb_openai_chat_reply(nb_job *job, nb_buf *out); // the whole answer
+void nb_openai_chat_reply(nb_api_job *job, nb_buf *out); // the whole answer
 
 #endif

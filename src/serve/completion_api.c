@@ -94,7 +94,7 @@ static void add_choice(nb_buf *out, nb_choice *choice, bool finished)
     add_logprobs(out, choice);
     if (finished) {
         nb_buf_printf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":", choice->finish);
-        nb_job_add_stop_reason(out, choice);
+        nb_api_job_add_stop_reason(out, choice);
     } else {
         nb_buf_add_c(out, ",\"finish_reason\":null");
     }
@@ -136,7 +136,7 @@ static void text(nb_choice *choice, nb_str piece)
 
 static void send_chunk(nb_choice *choice, bool finished)
 {
-    nb_job *job = choice->job;
+    nb_api_job *job = choice->job;
     nb_buf_add_str(&job->chunk, choice->head);
     add_choice(&job->chunk, choice, finished);
     nb_buf_add_c(&job->chunk, "}]");
@@ -145,7 +145,7 @@ static void send_chunk(nb_choice *choice, bool finished)
         nb_openai_usage(&job->chunk, &choice->usage);
     }
     nb_buf_add_c(&job->chunk, "}");
-    nb_job_send(job);
+    nb_api_job_send(job);
 }
 
 static void flush(nb_choice *choice)
@@ -159,7 +159,7 @@ static void finish(nb_choice *choice)
     if (choice->job->streaming && !choice->job->fail_status) send_chunk(choice, true);
 }
 
-static void reply(nb_job *job, nb_buf *out)
+static void reply(nb_api_job *job, nb_buf *out)
 {
     nb_buf_printf(out, "{\"id\":%s,\"object\":\"text_completion\",\"created\":%lld,\"model\":", job->id_json.ptr,
                   (long long)job->created);
@@ -169,15 +169,15 @@ static void reply(nb_job *job, nb_buf *out)
         nb_buf_printf(out, "%s{\"index\":%d,", i ? "," : "", i);
         add_choice(out, &job->choice[i], true);
         nb_buf_add_c(out, ",\"prompt_logprobs\":");
-        nb_job_add_prompt_logprobs(out, &job->choice[i]);
+        nb_api_job_add_prompt_logprobs(out, &job->choice[i]);
         nb_buf_add_c(out, "}");
     }
     nb_buf_add_c(out, "],\"usage\":");
-    nb_job_add_usage(out, job);
+    nb_api_job_add_usage(out, job);
     nb_buf_add_c(out, "}");
 }
 
-static void drop(nb_job *job)
+static void drop(nb_api_job *job)
 {
     for (int i = 0; i < job->n_choice; i++) {
         completion_choice *own = job->choice[i].own;
@@ -190,7 +190,7 @@ static void drop(nb_job *job)
     }
 }
 
-static const nb_job_kind completion_kind = {
+static const nb_api_job_kind completion_kind = {
     .id_prefix = "cmpl-",
     .chunk_object = "text_completion",
     .param = "prompt",
@@ -214,7 +214,7 @@ static int read_ids(const nb_api *api, const nb_prompt *prompt, nb_ids *out, nb_
     return NB_OK;
 }
 
-static int prepare(nb_job *job, nb_completion_request *request, nb_request_error *error)
+static int prepare(nb_api_job *job, nb_completion_request *request, nb_request_error *error)
 {
     nb_generation *g = &request->generation;
     NB_TRY(nb_request_completion(job->body, &job->api->limits, job->arena, request, error));
@@ -236,12 +236,12 @@ void nb_api_completion(void *user, nb_http_exchange *exchange)
     json_t *body = nb_api_body(exchange);
     if (!body) return;
     nb_arena *arena = nb_arena_open(0);
-    nb_job *job = nb_job_open(user, exchange, &completion_kind, body, arena);
+    nb_api_job *job = nb_api_job_open(user, exchange, &completion_kind, body, arena);
     nb_completion_request *request = NB_ARENA_ARRAY(arena, nb_completion_request, 1);
     job->own = request;
     job->generation = &request->generation;
     if (prepare(job, request, &error) == NB_OK)
-        nb_job_start(job);
+        nb_api_job_start(job);
     else
-        nb_job_refuse(job, &error);
+        nb_api_job_refuse(job, &error);
 }

@@ -17,7 +17,7 @@ void nb_openai_call_id(const nb_choice *choice, int i_call, char out[NB_CALL_ID_
 
 static void end_chunk(nb_choice *choice, const char *finish)
 {
-    nb_job *job = choice->job;
+    nb_api_job *job = choice->job;
     nb_buf *out = &job->chunk;
     nb_buf_add_c(out, ",\"logprobs\":");
     if (choice->logprobs.len)
@@ -27,7 +27,7 @@ static void end_chunk(nb_choice *choice, const char *finish)
     nb_buf_clear(&choice->logprobs);
     if (finish) {
         nb_buf_printf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":", finish);
-        nb_job_add_stop_reason(out, choice);
+        nb_api_job_add_stop_reason(out, choice);
     } else {
         nb_buf_add_c(out, ",\"finish_reason\":null");
     }
@@ -37,7 +37,7 @@ static void end_chunk(nb_choice *choice, const char *finish)
         nb_openai_usage(out, &choice->usage);
     }
     nb_buf_add_c(out, "}");
-    nb_job_send(job);
+    nb_api_job_send(job);
 }
 
 static nb_buf *begin_chunk(nb_choice *choice)
@@ -150,11 +150,11 @@ static void add_choice(nb_buf *out, const nb_choice *choice)
     else
         nb_buf_add_c(out, "null");
     nb_buf_printf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":", choice->finish);
-    nb_job_add_stop_reason(out, choice);
+    nb_api_job_add_stop_reason(out, choice);
     nb_buf_add_c(out, "}");
 }
 
-void nb_openai_chat_reply(nb_job *job, nb_buf *out)
+void nb_openai_chat_reply(nb_api_job *job, nb_buf *out)
 {
     nb_buf_printf(out, "{\"id\":%s,\"object\":\"chat.completion\",\"created\":%lld,\"model\":", job->id_json.ptr,
                   (long long)job->created);
@@ -165,8 +165,8 @@ void nb_openai_chat_reply(nb_job *job, nb_buf *out)
         add_choice(out, &job->choice[i]);
     }
     nb_buf_add_c(out, "],\"usage\":");
-    nb_job_add_usage(out, job);
+    nb_api_job_add_usage(out, job);
     nb_buf_add_c(out, ",\"prompt_logprobs\":");
-    nb_job_add_prompt_logprobs(out, &job->choice[0]);
+    nb_api_job_add_prompt_logprobs(out, &job->choice[0]);
     nb_buf_add_c(out, "}");
 }
