@@ -30,7 +30,6 @@ typedef struct nb_api_options { // everything is borrowed and must outlive the A
     nb_sampling sampling;  // what a request leaves open: generation_config.json's values, else neutral ones
     int32_t stop_tok[NB_STOP_TOKEN_MAX]; // the checkpoint's end tokens
     int n_stop;
-    const char *version; // of the program
 } nb_api_options;
 
 int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err);
