@@ -43,18 +43,18 @@ static int32_t count_extra(const nb_sample_input *in, int32_t tok, int from)
 
 static bool in_history(const nb_sample_input *in, int32_t tok)
 {
-    const nb_history *history = in->batch->history + in->row->history_first;
     for (int i = 0; i < in->row->n_history; i++)
-        if (history[i].tok == tok) return true;
+        if (in->batch->history[in->row->history_first + i].tok == tok) return true;
     return false;
 }
 
 static void apply_penalties(const nb_sample_input *in, nb_sample_candidate *c)
 {
     if (!has_penalties(&in->row->sampling)) return;
-    const nb_history *history = in->batch->history + in->row->history_first;
-    for (int i = 0; i < in->row->n_history; i++)
-        penalize(&in->row->sampling, &c[history[i].tok], history[i].n_output + count_extra(in, history[i].tok, 0));
+    for (int i = 0; i < in->row->n_history; i++) {
+        const nb_history *history = &in->batch->history[in->row->history_first + i];
+        penalize(&in->row->sampling, &c[history->tok], history->n_output + count_extra(in, history->tok, 0));
+    }
     for (int i = 0; i < in->n_extra; i++) {
         int32_t tok = in->extra[i];
         bool first = count_extra(in, tok, 0) == count_extra(in, tok, i);
@@ -66,8 +66,10 @@ static void adjust(const nb_sample_input *in, nb_sample_candidate *c)
 {
     for (int32_t i = 0; i < in->vocab; i++) c[i] = (nb_sample_candidate){in->logits[i], i};
     apply_penalties(in, c);
-    const nb_bias *bias = in->batch->bias + in->row->bias_first;
-    for (int i = 0; i < in->row->n_bias; i++) c[bias[i].tok].z += bias[i].bias;
+    for (int i = 0; i < in->row->n_bias; i++) {
+        const nb_bias *bias = &in->batch->bias[in->row->bias_first + i];
+        c[bias->tok].z += bias->bias;
+    }
     for (int32_t i = 0; i < in->vocab; i++)
         if (!is_allowed(in, i)) c[i].z = -INFINITY;
 }
