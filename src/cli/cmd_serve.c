@@ -259,6 +259,7 @@ static int run(int argc, char **argv, server *s, nb_arena *arena, nb_error *err)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN); // a client that is gone is an error code, not the end
     NB_TRY(open_all(s, argument[0], err));
     nb_log(NB_LOG_INFO, "ready", "model=%s device=%s address=%s port=%d seconds=%.2f", argument[0],
            s->session.device->ops->name, host, nb_http_port(s->http), (double)(nb_clock_us() - began_us) / 1e6);

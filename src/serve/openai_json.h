@@ -2,7 +2,7 @@
 #ifndef NB_OPENAI_JSON_H
 #define NB_OPENAI_JSON_H
 
-#include "model/batch.h"
+#include "engine/engine.h"
 #include "text/tokenizer.h"
 
 // A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
