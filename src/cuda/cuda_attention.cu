@@ -37,6 +37,7 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __gr
 {
     __shared__ float buffer[PREPARE_THREADS / 32][D_HEAD_MAX];
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int tok = blockIdx.x, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, d = p.d_head, q_rows = d * (1 + p.gated);
     nb_attention_seq s = p.seq[p.tok_seq[tok]];
@@ -257,6 +258,7 @@ template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_ker
     __shared__ exchange x;
     int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     nb_grid_release();
+    nb_touch(p);
     nb_attention_tile tile = p.tile[blockIdx.z];
     nb_attention_seq s = p.seq[tile.seq];
     int group = p.n_head / p.n_kv_head, n_column = min(COLUMNS, s.n_new * group - tile.first);

@@ -105,6 +105,7 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
     constexpr int slices = DIM / W;
     int head = blockIdx.x / slices, column = blockIdx.x % slices * W, tid = threadIdx.x, warp = tid >> 5, lane = tid & 31;
     nb_grid_release();
+    nb_touch(p);
     nb_gdn_seq s = p.seq[blockIdx.y];
     float *state = p.state + s.slot * p.slot_floats + (int64_t)head * DIM * DIM + column;
     float *journal = p.journal + s.slot * p.slot_floats + (int64_t)head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
@@ -206,6 +207,7 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
 __global__ void keep_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     nb_gdn_seq s = p.seq[blockIdx.y];
     int n_channel = (2 * p.n_key_head + p.n_value_head) * DIM, channel = blockIdx.x * blockDim.x + threadIdx.x;

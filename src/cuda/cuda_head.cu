@@ -31,6 +31,7 @@ int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)
 {
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     const nb_row &r = p.row[blockIdx.y];
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.vocab; i += gridDim.x * blockDim.x) {
@@ -50,6 +51,7 @@ __device__ static float penalize(float z, const nb_sampling &s, int n_output)
 __global__ void shape_kernel(const __grid_constant__ nb_cuda_head p)
 {
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     const nb_row &r = p.row[blockIdx.x];
     float *z = p.z + (int64_t)blockIdx.x * p.vocab;
@@ -75,6 +77,7 @@ __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constan
     __shared__ float value[32], sums[32];
     __shared__ int index[32];
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int row = blockIdx.y, per = (p.vocab + NB_HEAD_PARTS - 1) / NB_HEAD_PARTS, first = blockIdx.x * per;
     const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
@@ -262,6 +265,7 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
 {
     __shared__ draw_state d;
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int row = blockIdx.x;
     const nb_row r = p.row[row];

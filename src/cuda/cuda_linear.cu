@@ -109,6 +109,8 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2) small_kernel(const __g
     extern __shared__ __align__(128) uint8_t smem[];
     __shared__ float red[2 * SMALL_WARP_MAX * 128], sums[32];
     nb_grid_release();
+    nb_touch(d);
+    nb_touch(r);
     int i = 0;
     while ((int)blockIdx.x >= d.block_first[i + 1]) i++;
     int first = blockIdx.x - d.block_first[i], stride = d.block_first[i + 1] - d.block_first[i];
@@ -127,6 +129,7 @@ __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float i
 {
     __shared__ float sums[32];
     nb_grid_release();
+    nb_touch(s);
     nb_source_ahead ahead;
     nb_source_preload(s, &ahead);
     nb_grid_wait();

@@ -65,6 +65,7 @@ __global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_c
     __shared__ float red[GATE_WARPS * 128];
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, row_tile = blockIdx.x, group = blockIdx.y;
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int n_group = *p.route.n_group, e = p.route.group_expert[min(group, p.route.n_expert)]; // one wait for both
     if (group >= n_group) return;
@@ -98,6 +99,7 @@ __global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_cons
     __shared__ float red[DOWN_WARPS * 128];
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, row_tile = blockIdx.x;
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int n_group = *p.route.n_group;
     float total[4] = {};
@@ -133,6 +135,7 @@ __global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_cons
 __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
 {
     nb_grid_release();
+    nb_touch(p);
     nb_grid_wait();
     int tok = blockIdx.x, top_k = p.route.top_k, n_part = top_k + p.route.has_shared;
     __shared__ int64_t row[NB_TOP_K_EXPERT_MAX + 1];
@@ -202,6 +205,7 @@ __device__ static void group_pairs(const nb_cuda_route &r)
 __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_constant__ nb_cuda_route r)
 {
     nb_grid_release();
+    nb_touch(r);
     nb_grid_wait();
     __shared__ int32_t index[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
     __shared__ float weight[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];

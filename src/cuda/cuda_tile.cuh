@@ -20,13 +20,30 @@ __device__ __forceinline__ void nb_grid_wait(void)
 #endif
 }
 
-// Weights are read once per step: keep them out of L1 and let L2 fetch ahead.
+// Brings a kernel's parameters into the constant cache. Each launch has its own copy of them in memory, so the first use of
+// each 64 bytes waits for it; here all are fetched at once, before the dependency is waited for.
+template <class T> __device__ __forceinline__ void nb_touch(const T &params)
+{
+    constexpr int line_words = 16;
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof(T) / sizeof(int)); i += line_words)
+        asm volatile("" ::"r"(((const int *)&params)[i]));
+}
+
+// Weights are read once per step: they stay out of L1 and leave L2 first, so that activations and code remain there.
+__device__ __forceinline__ uint64_t nb_stream_policy(void)
+{
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
 __device__ __forceinline__ uint4 nb_load_weight(const uint4 *p)
 {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3},[%4];"
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3},[%4],%5;"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
+                 : "l"(p), "l"(nb_stream_policy()));
     return v;
 }
 
@@ -133,8 +150,8 @@ __device__ __forceinline__ void nb_ring_copy(uint8_t *slot, const uint4 *data, c
     uint32_t to = (uint32_t)__cvta_generic_to_shared(slot);
 #pragma unroll
     for (int c = 0; c < nb_ring<KIND>::n; c++)
-        asm volatile("cp.async.cg.shared.global.L2::256B [%0],[%1],16;" ::"r"(to + c * 512 + lane * 16),
-                     "l"(data + (int64_t)(i_unit * nb_ring<KIND>::n + c) * 32 + lane));
+        asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0],[%1],16,%2;" ::"r"(to + c * 512 + lane * 16),
+                     "l"(data + (int64_t)(i_unit * nb_ring<KIND>::n + c) * 32 + lane), "l"(nb_stream_policy()));
     if (KIND == NB_KIND_NVFP4)
         asm volatile("cp.async.ca.shared.global [%0],[%1],4;" ::"r"(to + nb_ring<KIND>::n * 512 + lane * 4),
                      "l"(scale + (int64_t)i_unit * 32 + lane));

@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     constexpr int unit_words = nb_unit<KIND>::n_chunk * n_tile * 32;
     extern __shared__ __align__(16) uint16_t x[];
     nb_grid_release();
+    nb_touch(t);
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, r = warp % t.n_row_warp, s = warp / t.n_row_warp;
     int i_matrix = 0;
     while ((int)blockIdx.x >= t.block_first[i_matrix + 1]) i_matrix++;
