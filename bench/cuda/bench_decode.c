@@ -1,7 +1,8 @@
-// Times the CUDA device alone, without engine and server: dummy weights of a config.json's true shape, decode steps of a batch
-// at a context, and prefill. Prints medians, the bytes a step must read and the share of the roof.
+// Times the CUDA device alone, without engine and server: dummy weights of a config.json's true shape, decode steps of
+// a batch at a context, and prefill. Prints medians, the bytes a step must read and the share of the roof.
 //
-//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--layers N] [--steps N] [--kv fp8|bf16] [--kernels]
+//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--layers N] [--steps N] [--kv
+//   fp8|bf16] [--kernels]
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,11 @@ static int by_value(const void *a, const void *b)
 
 static nb_row greedy_row(int tok, int seq)
 {
-    return (nb_row){.tok = tok, .seq = seq, .flags = NB_ROW_SAMPLE, .target = -1, .mask_first = -1,
+    return (nb_row){.tok = tok,
+                    .seq = seq,
+                    .flags = NB_ROW_SAMPLE,
+                    .target = -1,
+                    .mask_first = -1,
                     .sampling = {.top_p = 1, .repetition_penalty = 1}};
 }
 
@@ -105,8 +110,14 @@ static int64_t prefill(bench *b, int n)
         b->seq[0] = (nb_seq){.n_past = at, .n_new = k};
         set_pages(b, 1, at + k);
         b->row[0] = greedy_row(k - 1, 0);
-        nb_batch batch = {.n_tok = k, .n_seq = 1, .n_page = b->seq[0].n_page, .n_row = at + k == n, .tok = b->tok, .seq = b->seq,
-                          .page = b->page, .row = b->row};
+        nb_batch batch = {.n_tok = k,
+                          .n_seq = 1,
+                          .n_page = b->seq[0].n_page,
+                          .n_row = at + k == n,
+                          .tok = b->tok,
+                          .seq = b->seq,
+                          .page = b->page,
+                          .row = b->row};
         step(b, &batch);
         finish(b);
     }
@@ -122,8 +133,16 @@ static void spread(bench *b, int n_seq)
     b->tok[0] = 1;
     set_pages(b, 1, 1);
     b->row[0] = greedy_row(0, 0);
-    nb_batch batch = {.n_tok = 1, .n_seq = 1, .n_page = 1, .n_row = 1, .n_copy = n_seq - 1, .tok = b->tok, .seq = b->seq, .page = b->page,
-                      .row = b->row, .copy = copy};
+    nb_batch batch = {.n_tok = 1,
+                      .n_seq = 1,
+                      .n_page = 1,
+                      .n_row = 1,
+                      .n_copy = n_seq - 1,
+                      .tok = b->tok,
+                      .seq = b->seq,
+                      .page = b->page,
+                      .row = b->row,
+                      .copy = copy};
     step(b, &batch);
     finish(b);
     free(copy);
@@ -166,7 +185,8 @@ static void time_kernels(bench *b, const nb_batch *batch)
     step(b, batch);
     finish(b);
     nb_cuda_time_kernels(b->device, NULL, NULL, &err);
-    for (int i = 0; k[i].name; i++) printf("  %-60.60s %4d x %7.1f us = %8.1f us\n", k[i].name, k[i].n, k[i].us / k[i].n, k[i].us);
+    for (int i = 0; k[i].name; i++)
+        printf("  %-60.60s %4d x %7.1f us = %8.1f us\n", k[i].name, k[i].n, k[i].us / k[i].n, k[i].us);
 }
 
 static void decode(bench *b, int n_seq, int context)
@@ -178,13 +198,20 @@ static void decode(bench *b, int n_seq, int context)
     for (int s = 0; s < n + WARM_STEPS; s++) {
         int past = context + s;
         for (int i = 0; i < n_seq; i++) {
-            b->tok[i] = s ? NB_TOKEN_LAST : (i * 977 + 11) % b->model->config.vocab_size; // different tokens, different experts
+            b->tok[i] =
+                s ? NB_TOKEN_LAST : (i * 977 + 11) % b->model->config.vocab_size; // different tokens, different experts
             b->seq[i] = (nb_seq){.slot = i, .n_past = past, .n_new = 1, .tok_first = i};
             b->row[i] = greedy_row(i, i);
         }
         set_pages(b, n_seq, past + 1);
-        nb_batch batch = {.n_tok = n_seq, .n_seq = n_seq, .n_page = n_seq * b->seq[0].n_page, .n_row = n_seq, .tok = b->tok,
-                          .seq = b->seq, .page = b->page, .row = b->row};
+        nb_batch batch = {.n_tok = n_seq,
+                          .n_seq = n_seq,
+                          .n_page = n_seq * b->seq[0].n_page,
+                          .n_row = n_seq,
+                          .tok = b->tok,
+                          .seq = b->seq,
+                          .page = b->page,
+                          .row = b->row};
         if (s == WARM_STEPS) begin = nb_clock_us();
         step(b, &batch);
         if (s == 0) continue; // two steps are under way from here on
@@ -197,13 +224,20 @@ static void decode(bench *b, int n_seq, int context)
     nb_plan_step roof;
     nb_plan_step_make(&b->plan, b->model, b->o->kv, n_seq, 1, context, &roof);
     double bytes = roof.weight_bytes + roof.state_bytes + roof.kv_bytes, least_us = bytes / READ_BYTES_PER_S * 1e6;
-    printf("decode,%d,%d,median %lld us,mean %.0f us,wall %.0f us,%.0f tok/s,%.3f GB,%.2f TB/s,%.0f %% of roof\n", n_seq, context,
-           (long long)us[n / 2], mean, wall, n_seq / wall * 1e6, bytes / 1e9, bytes / wall / 1e6, 100 * least_us / wall);
+    printf("decode,%d,%d,median %lld us,mean %.0f us,wall %.0f us,%.0f tok/s,%.3f GB,%.2f TB/s,%.0f %% of roof\n",
+           n_seq, context, (long long)us[n / 2], mean, wall, n_seq / wall * 1e6, bytes / 1e9, bytes / wall / 1e6,
+           100 * least_us / wall);
     if (b->o->kernels) {
         for (int i = 0; i < n_seq; i++) b->seq[i].n_past++;
         set_pages(b, n_seq, context + n + WARM_STEPS + 1);
-        nb_batch batch = {.n_tok = n_seq, .n_seq = n_seq, .n_page = n_seq * b->seq[0].n_page, .n_row = n_seq, .tok = b->tok,
-                          .seq = b->seq, .page = b->page, .row = b->row};
+        nb_batch batch = {.n_tok = n_seq,
+                          .n_seq = n_seq,
+                          .n_page = n_seq * b->seq[0].n_page,
+                          .n_row = n_seq,
+                          .tok = b->tok,
+                          .seq = b->seq,
+                          .page = b->page,
+                          .row = b->row};
         time_kernels(b, &batch);
     }
     fflush(stdout);
@@ -214,8 +248,7 @@ static void run_all(bench *b)
 {
     const options *o = b->o;
     for (int c = 0; c < o->n_context; c++)
-        for (int i = 0; i < o->n_batch; i++)
-            decode(b, o->batch[i], o->context[c]);
+        for (int i = 0; i < o->n_batch; i++) decode(b, o->batch[i], o->context[c]);
     for (int i = 0; i < o->n_prefill; i++) {
         prefill(b, o->prefill[i]);
         int64_t t = prefill(b, o->prefill[i]);
@@ -234,17 +267,23 @@ static void open_bench(bench *b, const options *o)
     if (nb_plan_make(b->model, o->kv, &b->plan, &err)) die(&err);
     nb_cuda_options c = {.ordinal = 0, .gpu_memory_utilization = 0.95};
     if (nb_cuda_open(&c, &b->device, &err) || b->device->ops->load(b->device, b->model, &err)) die(&err);
-    int n_seq = largest(o->batch, o->n_batch), tokens = largest(o->context, o->n_context), p = largest(o->prefill, o->n_prefill);
+    int n_seq = largest(o->batch, o->n_batch), tokens = largest(o->context, o->n_context),
+        p = largest(o->prefill, o->n_prefill);
     tokens = (tokens > p ? tokens : p) + o->n_step + WARM_STEPS + NB_PAGE_TOKENS;
     b->max_page = tokens / NB_PAGE_TOKENS + 1;
     int64_t n_page = (int64_t)n_seq * b->max_page;
-    nb_reserve r = {.kv = o->kv, .n_slot = n_seq + 1, .n_page = (int)n_page, .max_tok = CHUNK, .max_seq = n_seq + 1, .max_row = n_seq + 1};
+    nb_reserve r = {.kv = o->kv,
+                    .n_slot = n_seq + 1,
+                    .n_page = (int)n_page,
+                    .max_tok = CHUNK,
+                    .max_seq = n_seq + 1,
+                    .max_row = n_seq + 1};
     if (b->device->ops->reserve(b->device, &r, &err)) die(&err);
     nb_memory m;
     b->device->ops->memory(b->device, &m);
-    printf("open,%.2f s,weights %.2f GB,states %.2f GB,kv %.2f GB,scratch %.2f GB,free %.2f GB\n", (double)(nb_clock_us() - t) / 1e6,
-           (double)m.weight_bytes / 1e9, (double)m.state_bytes / 1e9, (double)m.kv_bytes / 1e9, (double)m.scratch_bytes / 1e9,
-           (double)m.free_bytes / 1e9);
+    printf("open,%.2f s,weights %.2f GB,states %.2f GB,kv %.2f GB,scratch %.2f GB,free %.2f GB\n",
+           (double)(nb_clock_us() - t) / 1e6, (double)m.weight_bytes / 1e9, (double)m.state_bytes / 1e9,
+           (double)m.kv_bytes / 1e9, (double)m.scratch_bytes / 1e9, (double)m.free_bytes / 1e9);
     fflush(stdout);
     b->page = calloc((size_t)n_page + 64, sizeof *b->page), b->tok = calloc(CHUNK + 1024, sizeof *b->tok);
     b->seq = calloc((size_t)n_seq + 1, sizeof *b->seq), b->row = calloc((size_t)n_seq + 1, sizeof *b->row);
@@ -256,16 +295,26 @@ int main(int argc, char **argv)
     bench b = {.o = &o};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (!strcmp(argv[i], "--batch")) o.n_batch = list(value, o.batch), i++;
-        else if (!strcmp(argv[i], "--context")) o.n_context = list(value, o.context), i++;
-        else if (!strcmp(argv[i], "--prefill")) o.n_prefill = list(value, o.prefill), i++;
-        else if (!strcmp(argv[i], "--layers")) o.n_layer = atoi(value), i++;
-        else if (!strcmp(argv[i], "--steps")) o.n_step = atoi(value), i++;
-        else if (!strcmp(argv[i], "--kv")) o.kv = strcmp(value, "bf16") ? NB_KV_FP8 : NB_KV_BF16, i++;
-        else if (!strcmp(argv[i], "--kernels")) o.kernels = true;
-        else o.folder = argv[i];
+        if (!strcmp(argv[i], "--batch"))
+            o.n_batch = list(value, o.batch), i++;
+        else if (!strcmp(argv[i], "--context"))
+            o.n_context = list(value, o.context), i++;
+        else if (!strcmp(argv[i], "--prefill"))
+            o.n_prefill = list(value, o.prefill), i++;
+        else if (!strcmp(argv[i], "--layers"))
+            o.n_layer = atoi(value), i++;
+        else if (!strcmp(argv[i], "--steps"))
+            o.n_step = atoi(value), i++;
+        else if (!strcmp(argv[i], "--kv"))
+            o.kv = strcmp(value, "bf16") ? NB_KV_FP8 : NB_KV_BF16, i++;
+        else if (!strcmp(argv[i], "--kernels"))
+            o.kernels = true;
+        else
+            o.folder = argv[i];
     }
-    if (!o.folder) return fprintf(stderr, "usage: bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192]\n"), 1;
+    if (!o.folder)
+        return fprintf(stderr, "usage: bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192]\n"),
+               1;
     if (!o.n_batch) o.batch[o.n_batch++] = 1;
     if (!o.n_context) o.context[o.n_context++] = 1024;
     open_bench(&b, &o);

@@ -1,10 +1,11 @@
 // The kernels of cuda_attention.h.
 //
-// attend_kernel: S^T = K Q^T and O^T = V^T P^T, so that tokens and d_head fill the 16 rows of an mma and the 8 query heads of a
-// KV head its 8 columns. The tokens of a page are dealt to the rows such that S^T, transposed 8 x 8 by movmatrix, is the next
-// product's operand and V is read in 16 tokens per lane. The four warps of a block share a page: each takes 16 tokens of K,
-// then, the probabilities exchanged in shared memory, a quarter of V's d_head rows. Blocks (splits) add up through global
-// memory, by the last one to come. The next page's K and this page's V are loaded before they are needed.
+// attend_kernel: S^T = K Q^T and O^T = V^T P^T, so that tokens and d_head fill the 16 rows of an mma and the 8 query
+// heads of a KV head its 8 columns. The tokens of a page are dealt to the rows such that S^T, transposed 8 x 8 by
+// movmatrix, is the next product's operand and V is read in 16 tokens per lane. The four warps of a block share a page:
+// each takes 16 tokens of K, then, the probabilities exchanged in shared memory, a quarter of V's d_head rows. Blocks
+// (splits) add up through global memory, by the last one to come. The next page's K and this page's V are loaded before
+// they are needed.
 //
 // Bytes: K and V of the context once per column tile; 2 * d_head * 2 operations per byte and query head.
 #include "cuda/cuda_attention.h"
@@ -52,22 +53,27 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __gr
             norm_rotate(p, x + h * q_rows, p.q_norm, pos, y);
             uint16_t *q = p.q + ((int64_t)tok * p.n_head + h) * d;
             for (int i = lane; i < d; i += 32)
-                q[i] = p.fp8 ? __half_as_ushort(__float2half_rn(nb_bf16_to_f32(nb_bf16_from_f32(y[i])))) : nb_bf16_from_f32(y[i]);
+                q[i] = p.fp8 ? __half_as_ushort(__float2half_rn(nb_bf16_to_f32(nb_bf16_from_f32(y[i]))))
+                             : nb_bf16_from_f32(y[i]);
         } else if (h < p.n_head + p.n_kv_head) {
             int kv = h - p.n_head;
             norm_rotate(p, x + p.n_head * q_rows + kv * d, p.k_norm, pos, y);
             int64_t at = ((int64_t)kv * NB_PAGE_TOKENS + row) * d;
             for (int i = lane; i < d; i += 32) {
-                if (p.fp8) page[at + i] = nb_e4m3_from_f32(y[i] / p.k_scale);
-                else ((uint16_t *)page)[at + i] = nb_bf16_from_f32(y[i]);
+                if (p.fp8)
+                    page[at + i] = nb_e4m3_from_f32(y[i] / p.k_scale);
+                else
+                    ((uint16_t *)page)[at + i] = nb_bf16_from_f32(y[i]);
             }
         } else {
             int kv = h - p.n_head - p.n_kv_head;
             const float *v = x + p.n_head * q_rows + (p.n_kv_head + kv) * d;
             int64_t at = v_first + (int64_t)kv * d * NB_PAGE_TOKENS + row;
             for (int i = lane; i < d; i += 32) {
-                if (p.fp8) page[at + (int64_t)i * NB_PAGE_TOKENS] = nb_e4m3_from_f32(v[i] / p.v_scale);
-                else ((uint16_t *)page)[at + (int64_t)i * NB_PAGE_TOKENS] = nb_bf16_from_f32(v[i]);
+                if (p.fp8)
+                    page[at + (int64_t)i * NB_PAGE_TOKENS] = nb_e4m3_from_f32(v[i] / p.v_scale);
+                else
+                    ((uint16_t *)page)[at + (int64_t)i * NB_PAGE_TOKENS] = nb_bf16_from_f32(v[i]);
             }
         }
         __syncwarp();
@@ -86,11 +92,14 @@ template <bool FP8> __device__ __forceinline__ void load_16(raw_16<FP8> *r, cons
 }
 
 // The two words of step i of an A fragment's row.
-template <bool FP8> __device__ __forceinline__ void step_of(const raw_16<FP8> &r, int i, uint32_t *first, uint32_t *second)
+template <bool FP8>
+__device__ __forceinline__ void step_of(const raw_16<FP8> &r, int i, uint32_t *first, uint32_t *second)
 {
     const uint32_t *w = (const uint32_t *)r.v;
-    if (FP8) *first = nb_f16x2_from_e4m3x2(w[i] & 0xffffu), *second = nb_f16x2_from_e4m3x2(w[i] >> 16);
-    else *first = w[2 * i], *second = w[2 * i + 1];
+    if (FP8)
+        *first = nb_f16x2_from_e4m3x2(w[i] & 0xffffu), *second = nb_f16x2_from_e4m3x2(w[i] >> 16);
+    else
+        *first = w[2 * i], *second = w[2 * i + 1];
 }
 
 __device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
@@ -126,8 +135,8 @@ typedef struct exchange { // between the warps of a block, by page parity
     float sum[WARPS][COLUMNS];
 } exchange;
 
-// A warp's 16 tokens of K: rows 16 * (g / 2) + 4 * warp + g % 2 and 2 behind, so that lane t of the transposed scores holds
-// tokens 16 t + 4 * warp .. + 3.
+// A warp's 16 tokens of K: rows 16 * (g / 2) + 4 * warp + g % 2 and 2 behind, so that lane t of the transposed scores
+// holds tokens 16 t + 4 * warp .. + 3.
 template <int D, bool FP8> __device__ __forceinline__ void load_k(raw_16<FP8> k[D / 64][2], const uint8_t *page)
 {
     constexpr int size = FP8 ? 1 : 2;
@@ -135,7 +144,8 @@ template <int D, bool FP8> __device__ __forceinline__ void load_k(raw_16<FP8> k[
 #pragma unroll
     for (int kt = 0; kt < D / 64; kt++)
 #pragma unroll
-        for (int h = 0; h < 2; h++) load_16<FP8>(&k[kt][h], page + (int64_t)((tok + 2 * h) * D + kt * 64 + t * 16) * size);
+        for (int h = 0; h < 2; h++)
+            load_16<FP8>(&k[kt][h], page + (int64_t)((tok + 2 * h) * D + kt * 64 + t * 16) * size);
 }
 
 template <int D, bool FP8> __device__ __forceinline__ void load_v(raw_16<FP8> v[D / 64][2], const uint8_t *page)
@@ -145,7 +155,8 @@ template <int D, bool FP8> __device__ __forceinline__ void load_v(raw_16<FP8> v[
 #pragma unroll
     for (int m = 0; m < D / 64; m++)
 #pragma unroll
-        for (int h = 0; h < 2; h++) load_16<FP8>(&v[m][h], page + (int64_t)((row + m * 16 + 8 * h) * NB_PAGE_TOKENS + t * 16) * size);
+        for (int h = 0; h < 2; h++)
+            load_16<FP8>(&v[m][h], page + (int64_t)((row + m * 16 + 8 * h) * NB_PAGE_TOKENS + t * 16) * size);
 }
 
 template <int D> struct column_state { // columns 2 t and 2 t + 1: maximum, the warp's own sum, and its quarter of O^T
@@ -154,8 +165,8 @@ template <int D> struct column_state { // columns 2 t and 2 t + 1: maximum, the 
 
 // Scores of the warp's 16 tokens, scaled and masked; their maxima go to x->top.
 template <int D, bool FP8>
-__device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2], const uint32_t q[D / 64][8], const int limit[2],
-                                      float scale, float top[COLUMNS])
+__device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2], const uint32_t q[D / 64][8],
+                                      const int limit[2], float scale, float top[COLUMNS])
 {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
 #pragma unroll
@@ -183,7 +194,8 @@ __device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2]
 
 // Adds one page whose K is in k and whose V is in v.
 template <int D, bool FP8>
-__device__ __forceinline__ void add_page(column_state<D> *st, float s[4], const raw_16<FP8> v[D / 64][2], exchange *x, int parity)
+__device__ __forceinline__ void add_page(column_state<D> *st, float s[4], const raw_16<FP8> v[D / 64][2], exchange *x,
+                                         int parity)
 {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, t = lane & 3;
     float factor[2];
@@ -217,7 +229,9 @@ __device__ __forceinline__ void add_page(column_state<D> *st, float s[4], const 
     }
 }
 
-template <int D> __device__ static void store_out(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int column, int i, float y)
+template <int D>
+__device__ static void store_out(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int column, int i,
+                                 float y)
 {
     int group = p.n_head / p.n_kv_head, tok = s.tok_first + column / group, head = kv * group + column % group;
     if (p.gated) y *= nb_sigmoid(p.projected[(int64_t)tok * p.projected_stride + head * 2 * D + D + i]);
@@ -226,8 +240,8 @@ template <int D> __device__ static void store_out(const nb_cuda_attention &p, co
 
 // Sum of the splits: max and sum per column in ms, O in part.
 template <int D>
-__device__ static void add_splits(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int first, int n_column,
-                                  int n_split, const float *part, const float2 *ms)
+__device__ static void add_splits(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int first,
+                                  int n_column, int n_split, const float *part, const float2 *ms)
 {
     __shared__ float factor[NB_ATTENTION_SPLITS_MAX][COLUMNS], sums[NB_ATTENTION_SPLITS_MAX][COLUMNS];
     for (int i = threadIdx.x; i < n_split * COLUMNS; i += THREADS) {
@@ -253,10 +267,12 @@ __device__ static void add_splits(const nb_cuda_attention &p, const nb_attention
     }
 }
 
-template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__ nb_cuda_attention p)
+template <int D, bool FP8>
+__global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__ nb_cuda_attention p)
 {
     __shared__ exchange x;
-    int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2,
+        t = lane & 3;
     nb_grid_release();
     nb_touch(p);
     nb_attention_tile tile = p.tile[blockIdx.z];
@@ -277,7 +293,8 @@ template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_ker
     for (int c = 0; c < 2; c++) limit[c] = s.n_past + (tile.first + min(2 * t + c, n_column - 1)) / group + 1;
     if (g < n_column) {
         int column = tile.first + g;
-        const uint16_t *row = p.q + ((int64_t)(s.tok_first + column / group) * p.n_head + kv * group + column % group) * D;
+        const uint16_t *row =
+            p.q + ((int64_t)(s.tok_first + column / group) * p.n_head + kv * group + column % group) * D;
 #pragma unroll
         for (int kt = 0; kt < D / 64; kt++) {
             *(uint4 *)q[kt] = *(const uint4 *)(row + kt * 64 + t * 16);
@@ -308,12 +325,15 @@ template <int D, bool FP8> __global__ void __launch_bounds__(THREADS) attend_ker
         int column = 2 * t + (c & 1);
         if (column >= n_column) continue;
         float sum = x.sum[0][column] + x.sum[1][column] + x.sum[2][column] + x.sum[3][column];
-        if (n_active > 1 && warp == 0 && g == 0 && c < 2) p.part_sum[at * COLUMNS + column] = make_float2(st.top[c & 1], sum);
+        if (n_active > 1 && warp == 0 && g == 0 && c < 2)
+            p.part_sum[at * COLUMNS + column] = make_float2(st.top[c & 1], sum);
 #pragma unroll
         for (int m = 0; m < D / 64; m++) {
             int i = warp * (D / WARPS) + m * 16 + g + 8 * (c >> 1);
-            if (n_active == 1) store_out<D>(p, s, kv, tile.first + column, i, st.o[m][c] / sum * p.v_scale);
-            else p.part[(at * COLUMNS + column) * D + i] = st.o[m][c];
+            if (n_active == 1)
+                store_out<D>(p, s, kv, tile.first + column, i, st.o[m][c] / sum * p.v_scale);
+            else
+                p.part[(at * COLUMNS + column) * D + i] = st.o[m][c];
         }
     }
     if (n_active == 1) return;

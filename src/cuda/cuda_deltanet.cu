@@ -1,8 +1,9 @@
-// The kernels of cuda_deltanet.h. A block owns W columns of one value head of one sequence; 256 threads hold its part of S in
-// registers (read before the dependency is waited for: nothing in the step but this kernel touches it).
+// The kernels of cuda_deltanet.h. A block owns W columns of one value head of one sequence; 256 threads hold its part
+// of S in registers (read before the dependency is waited for: nothing in the step but this kernel touches it).
 //
-// Bytes of a decode: S once (64 KiB a head), journal rows (1 KiB each), one row written; S written once in NB_JOURNAL_ROWS steps.
-// Formulas: docs/numerics.md; q and k are L2-normalised, q scaled by d_key^-0.5, g = -exp(A_log) softplus(a + dt_bias),
+// Bytes of a decode: S once (64 KiB a head), journal rows (1 KiB each), one row written; S written once in
+// NB_JOURNAL_ROWS steps. Formulas: docs/numerics.md; q and k are L2-normalised, q scaled by d_key^-0.5, g = -exp(A_log)
+// softplus(a + dt_bias),
 //   S <- e^g S; u = beta (v - k S); S <- S + k u^T; o = q S
 // and with the journal, G_j = e^(g_{j+1} + .. + g): k S = G_base k S_base + sum_j G_j (k . k_j) u_j.
 #include "cuda/cuda_deltanet.h"
@@ -18,7 +19,8 @@ typedef struct channel {
 } channel;
 
 // Everything but the step's own inputs: may run before the dependency is waited for.
-__device__ __forceinline__ static channel open_channel(const nb_cuda_gdn &p, const nb_gdn_seq &s, int index, int n_channel)
+__device__ __forceinline__ static channel open_channel(const nb_cuda_gdn &p, const nb_gdn_seq &s, int index,
+                                                       int n_channel)
 {
     channel c;
     const uint16_t *ring = p.ring + s.slot * p.slot_halfs;
@@ -43,7 +45,7 @@ typedef struct token_vectors { // of the token in hand, in shared memory; q and 
     float q[DIM], k[DIM], v[DIM];
 } token_vectors;
 
-typedef struct token_scalars { // the same in every thread
+typedef struct token_scalars {           // the same in every thread
     float g, beta, q_scale, k_scale, qk; // qk: of the normalised vectors
 } token_scalars;
 
@@ -96,14 +98,16 @@ template <int W> __device__ static void update(part<W> *p, float decay, const fl
     }
 }
 
-template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
+template <int W>
+__global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
     __shared__ __align__(16) token_vectors t;
     __shared__ __align__(16) float rows_k[NB_JOURNAL_ROWS][DIM], rows_u[NB_JOURNAL_ROWS][W], rows_g[NB_JOURNAL_ROWS];
     __shared__ float red[WARPS * 2 * W], kk[NB_JOURNAL_ROWS], kq[NB_JOURNAL_ROWS], decay[NB_JOURNAL_ROWS + 1];
     __shared__ __align__(16) float u_now[W];
     constexpr int slices = DIM / W;
-    int head = blockIdx.x / slices, column = blockIdx.x % slices * W, tid = threadIdx.x, warp = tid >> 5, lane = tid & 31;
+    int head = blockIdx.x / slices, column = blockIdx.x % slices * W, tid = threadIdx.x, warp = tid >> 5,
+        lane = tid & 31;
     nb_grid_release();
     nb_touch(p);
     nb_gdn_seq s = p.seq[blockIdx.y];
@@ -118,12 +122,13 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
 #pragma unroll
     for (int i = 0; i < part<W>::n_row; i++)
         S.s[i] = s.n_past == s.n_keep ? make_float4(0, 0, 0, 0)
-                               : __ldcs((const float4 *)(state + (row0 + i * part<W>::step) * DIM + c4 * 4));
+                                      : __ldcs((const float4 *)(state + (row0 + i * part<W>::step) * DIM + c4 * 4));
 #pragma unroll 4
     for (int i = tid; i < n_row * DIM / 4; i += THREADS)
         *(float4 *)&rows_k[0][4 * i] = *(const float4 *)(journal + 4 * i / DIM * NB_GDN_JOURNAL_FLOATS + 4 * i % DIM);
     for (int i = tid; i < n_row * W / 4; i += THREADS)
-        *(float4 *)&rows_u[0][4 * i] = *(const float4 *)(journal + 4 * i / W * NB_GDN_JOURNAL_FLOATS + DIM + column + 4 * i % W);
+        *(float4 *)&rows_u[0][4 * i] =
+            *(const float4 *)(journal + 4 * i / W * NB_GDN_JOURNAL_FLOATS + DIM + column + 4 * i % W);
     if (tid < n_row) rows_g[tid] = journal[tid * NB_GDN_JOURNAL_FLOATS + 2 * DIM];
     __syncthreads();
     bool fold = s.n_commit >= 0;
@@ -136,14 +141,16 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
         token_scalars c;
         const uint16_t *raw = p.qkv + (int64_t)(s.tok_first + i_tok) * n_channel;
         const float *ba = p.ba + (int64_t)(s.tok_first + i_tok) * 2 * p.n_value_head;
-        float x = nb_bf16_to_f32(raw[key.index]), v = nb_bf16_to_f32(raw[value.index]), b = ba[head], a = ba[p.n_value_head + head] + dt_bias;
+        float x = nb_bf16_to_f32(raw[key.index]), v = nb_bf16_to_f32(raw[value.index]), b = ba[head],
+              a = ba[p.n_value_head + head] + dt_bias;
         (tid < DIM ? t.q : t.k)[tid & (DIM - 1)] = conv_silu(&key, x);
         v = conv_silu(&value, v);
         c.g = -rate * (a > 20.0f ? a : log1pf(expf(a))), c.beta = 1.0f / (1.0f + expf(-b));
         __syncthreads();
         norms(&t, &c);
         for (int r = warp; r < n_row; r += WARPS) {
-            float4 row = *(const float4 *)&rows_k[r][lane * 4], k = *(const float4 *)(t.k + lane * 4), q = *(const float4 *)(t.q + lane * 4);
+            float4 row = *(const float4 *)&rows_k[r][lane * 4], k = *(const float4 *)(t.k + lane * 4),
+                   q = *(const float4 *)(t.q + lane * 4);
             float with_k = nb_warp_sum(row.x * k.x + row.y * k.y + row.z * k.z + row.w * k.w);
             float with_q = nb_warp_sum(row.x * q.x + row.y * q.y + row.z * q.z + row.w * q.w);
             if (lane == 0) kk[r] = with_k * c.k_scale, kq[r] = with_q * c.q_scale;
@@ -197,7 +204,8 @@ template <int W> __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delt
     if (p.long_rows) return; // keep_kernel writes the ring
     uint16_t *ring = p.ring + s.slot * p.slot_halfs;
     for (int i_tok = 0; i_tok < s.n_new; i_tok++) {
-        int64_t from = (int64_t)(s.tok_first + i_tok) * n_channel, to = (int64_t)((s.n_past + i_tok) % NB_GDN_RING) * n_channel;
+        int64_t from = (int64_t)(s.tok_first + i_tok) * n_channel,
+                to = (int64_t)((s.n_past + i_tok) % NB_GDN_RING) * n_channel;
         if (tid < W) ring[to + value.index] = p.qkv[from + value.index];
         if (column == 0 && head % ratio == 0) ring[to + key.index] = p.qkv[from + key.index];
     }

@@ -1,5 +1,6 @@
-// The CUDA device: the table of model/device.h. A step is one transfer of metadata, the kernels (a graph for plain decodes in a
-// bucket's size, launched one by one otherwise) and one transfer of results; the host waits only in `wait`.
+// The CUDA device: the table of model/device.h. A step is one transfer of metadata, the kernels (a graph for plain
+// decodes in a bucket's size, launched one by one otherwise) and one transfer of results; the host waits only in
+// `wait`.
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ static bool is_plain_decode(const nb_cuda *d, const nb_batch *b)
     for (int i = 0; i < b->n_row; i++) {
         const nb_row *r = &b->row[i];
         const nb_sampling *s = &r->sampling;
-        if (r->seq != i || r->n_bias || r->mask_first >= 0 || s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0)
+        if (r->seq != i || r->n_bias || r->mask_first >= 0 || s->repetition_penalty != 1 || s->presence_penalty != 0 ||
+            s->frequency_penalty != 0)
             return false;
     }
     return true;
@@ -54,8 +56,12 @@ static int copy_slots(nb_cuda *d, const nb_batch *b, nb_error *err)
     for (int i = 0; i < b->n_copy; i++) {
         int64_t from = b->copy[i].from, to = b->copy[i].to;
         size_t floats = (size_t)d->slot_floats * 4, halfs = (size_t)d->slot_halfs * 2;
-        NB_CUDA_TRY(cudaMemcpyAsync(d->state + to * d->slot_floats, d->state + from * d->slot_floats, floats, cudaMemcpyDeviceToDevice, d->stream), err);
-        NB_CUDA_TRY(cudaMemcpyAsync(d->ring + to * d->slot_halfs, d->ring + from * d->slot_halfs, halfs, cudaMemcpyDeviceToDevice, d->stream), err);
+        NB_CUDA_TRY(cudaMemcpyAsync(d->state + to * d->slot_floats, d->state + from * d->slot_floats, floats,
+                                    cudaMemcpyDeviceToDevice, d->stream),
+                    err);
+        NB_CUDA_TRY(cudaMemcpyAsync(d->ring + to * d->slot_halfs, d->ring + from * d->slot_halfs, halfs,
+                                    cudaMemcpyDeviceToDevice, d->stream),
+                    err);
         NB_CUDA_TRY(cudaMemcpyAsync(d->last_tok + to, d->last_tok + from, 4, cudaMemcpyDeviceToDevice, d->stream), err);
     }
     return NB_OK;
@@ -66,12 +72,16 @@ static int fetch_results(nb_cuda *d, const nb_batch *b, nb_cuda_flight *f, nb_er
     f->n_row = b->n_row, f->n_seq = b->n_seq, f->logits_wanted = false;
     for (int i = 0; i < b->n_row; i++) f->logits_wanted |= (b->row[i].flags & NB_ROW_LOGITS) != 0;
     if (b->n_row)
-        NB_CUDA_TRY(cudaMemcpyAsync(f->result, d->scratch.result, (size_t)b->n_row * sizeof *f->result, cudaMemcpyDeviceToHost, d->stream), err);
+        NB_CUDA_TRY(cudaMemcpyAsync(f->result, d->scratch.result, (size_t)b->n_row * sizeof *f->result,
+                                    cudaMemcpyDeviceToHost, d->stream),
+                    err);
     if (f->logits_wanted) {
         size_t row = (size_t)d->model->config.vocab_size * sizeof(float);
         if (!f->logits) f->logits = (float *)malloc(row * (size_t)d->reserve.max_row);
         if (!f->logits) return nb_error_set(err, NB_ERR_MEMORY, "no memory for %d rows of logits", d->reserve.max_row);
-        NB_CUDA_TRY(cudaMemcpyAsync(f->logits, d->scratch.logits, row * (size_t)b->n_row, cudaMemcpyDeviceToHost, d->stream), err);
+        NB_CUDA_TRY(
+            cudaMemcpyAsync(f->logits, d->scratch.logits, row * (size_t)b->n_row, cudaMemcpyDeviceToHost, d->stream),
+            err);
     }
     NB_CUDA_TRY(cudaEventRecord(f->end, d->stream), err);
     return NB_OK;
@@ -89,8 +99,10 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
     NB_CUDA_TRY(cudaEventRecord(f->begin, d->stream), err);
     NB_CUDA_TRY(cudaMemcpyAsync(d->meta, f->meta, (size_t)m.bytes, cudaMemcpyHostToDevice, d->stream), err);
     NB_TRY(copy_slots(d, b, err));
-    if (d->time) NB_TRY(nb_cuda_times_run(d, &m, err));
-    else NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
+    if (d->time)
+        NB_TRY(nb_cuda_times_run(d, &m, err));
+    else
+        NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
     NB_TRY(fetch_results(d, b, f, err));
     d->n_submitted++;
     return NB_OK;
@@ -104,16 +116,23 @@ static int wait(nb_device *device, nb_result *result, nb_error *err)
     if (d->n_waited == d->n_submitted) return nb_error_set(err, NB_ERR_INPUT, "no step is under way");
     NB_CUDA_TRY(cudaEventSynchronize(f->end), err);
     NB_CUDA_TRY(cudaEventElapsedTime(&ms, f->begin, f->end), err);
-    for (int i = 0; i < f->n_row; i++) f->result[i].logits = f->logits_wanted ? f->logits + (int64_t)i * d->model->config.vocab_size : NULL;
+    for (int i = 0; i < f->n_row; i++)
+        f->result[i].logits = f->logits_wanted ? f->logits + (int64_t)i * d->model->config.vocab_size : NULL;
     result->n_row = f->n_row, result->n_seq = f->n_seq, result->row = f->result, result->proposal = d->proposal;
     result->device_us = (int64_t)(ms * 1000);
     d->n_waited++;
     return NB_OK;
 }
 
-static int load(nb_device *device, const nb_model *model, nb_error *err) { return nb_cuda_load((nb_cuda *)device, model, err); }
+static int load(nb_device *device, const nb_model *model, nb_error *err)
+{
+    return nb_cuda_load((nb_cuda *)device, model, err);
+}
 
-static int reserve(nb_device *device, const nb_reserve *r, nb_error *err) { return nb_cuda_reserve((nb_cuda *)device, r, err); }
+static int reserve(nb_device *device, const nb_reserve *r, nb_error *err)
+{
+    return nb_cuda_reserve((nb_cuda *)device, r, err);
+}
 
 static void tap(nb_device *device, nb_tap_fn fn, void *user)
 {
@@ -127,7 +146,8 @@ static void memory(const nb_device *device, nb_memory *out)
     cudaMemGetInfo(&free_bytes, &total);
     memset(out, 0, sizeof *out);
     out->total_bytes = (int64_t)total, out->free_bytes = (int64_t)free_bytes;
-    out->weight_bytes = d->weights.total, out->kv_bytes = d->kv_bytes, out->state_bytes = d->state_bytes, out->scratch_bytes = d->scratch.bytes;
+    out->weight_bytes = d->weights.total, out->kv_bytes = d->kv_bytes, out->state_bytes = d->state_bytes,
+    out->scratch_bytes = d->scratch.bytes;
     out->page_bytes = d->layer_page_bytes * d->n_attention, out->slot_bytes = d->slot_floats * 4 + d->slot_halfs * 2;
     out->n_page = d->reserve.n_page, out->n_slot = d->reserve.n_slot;
 }
@@ -152,7 +172,9 @@ int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err)
         return nb_error_set(err, NB_ERR_DEVICE, "there is no GPU %d: CUDA sees %d", options->ordinal, count);
     NB_CUDA_TRY(cudaSetDevice(options->ordinal), err);
     NB_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, options->ordinal), err);
-    if (major < 8) return nb_error_set(err, NB_ERR_DEVICE, "GPU %d has compute capability %d; 8.0 or later is needed", options->ordinal, major);
+    if (major < 8)
+        return nb_error_set(err, NB_ERR_DEVICE, "GPU %d has compute capability %d; 8.0 or later is needed",
+                            options->ordinal, major);
     nb_cuda *d = (nb_cuda *)calloc(1, sizeof *d);
     if (!d) return nb_error_set(err, NB_ERR_MEMORY, "no memory for the device");
     d->base.ops = &cuda_ops, d->options = *options;

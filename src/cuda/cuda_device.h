@@ -15,7 +15,8 @@ extern "C" {
 
 int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err);
 
-// From now on calls `fn` with the time of each kernel of every step, in order (slow: no overlap of kernels); NULL stops.
+// From now on calls `fn` with the time of each kernel of every step, in order (slow: no overlap of kernels); NULL
+// stops.
 typedef void (*nb_cuda_time_fn)(void *user, const char *kernel, double us);
 int nb_cuda_time_kernels(nb_device *device, nb_cuda_time_fn fn, void *user, nb_error *err);
 

@@ -1,5 +1,5 @@
-// The kernels of cuda_head.h. A row is read by NB_HEAD_PARTS blocks once (raw maximum and sum, shaped argmax); the rest is one
-// block a row: done for greedy rows, else thresholds by radix selection and a draw by prefix sums in id order.
+// The kernels of cuda_head.h. A row is read by NB_HEAD_PARTS blocks once (raw maximum and sum, shaped argmax); the rest
+// is one block a row: done for greedy rows, else thresholds by radix selection and a draw by prefix sums in id order.
 //
 // Bytes: a greedy row once; a sampled one about ten times, from L2.
 #include "cuda/cuda_head.h"
@@ -10,8 +10,8 @@
 
 enum { PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
 
-__global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok, const uint16_t *table,
-                             int d_model, int vocab, float *out)
+__global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
+                             const uint16_t *table, int d_model, int vocab, float *out)
 {
     nb_grid_release();
     nb_grid_wait();
@@ -25,7 +25,8 @@ __global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const 
 int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
                       const uint16_t *table, int n_tok, int d_model, int vocab, float *out, nb_error *err)
 {
-    return nb_cuda_start(at, embed_kernel, n_tok, PART_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model, vocab, out);
+    return nb_cuda_start(at, embed_kernel, n_tok, PART_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model, vocab,
+                         out);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)
@@ -57,7 +58,8 @@ __global__ void shape_kernel(const __grid_constant__ nb_cuda_head p)
     float *z = p.z + (int64_t)blockIdx.x * p.vocab;
     const nb_seq &s = p.seq[r.seq];
     int extra = p.tok[s.tok_first] == NB_TOKEN_LAST ? p.last_tok[s.slot] : -1;
-    bool penalties = r.sampling.repetition_penalty != 1 || r.sampling.presence_penalty != 0 || r.sampling.frequency_penalty != 0;
+    bool penalties =
+        r.sampling.repetition_penalty != 1 || r.sampling.presence_penalty != 0 || r.sampling.frequency_penalty != 0;
     __shared__ int found;
     if (threadIdx.x == 0) found = 0;
     __syncthreads();
@@ -69,7 +71,8 @@ __global__ void shape_kernel(const __grid_constant__ nb_cuda_head p)
     __syncthreads();
     if (threadIdx.x == 0 && penalties && extra >= 0 && !found) z[extra] = penalize(z[extra], r.sampling, 1);
     __syncthreads();
-    for (int i = threadIdx.x; i < r.n_bias; i += blockDim.x) z[p.bias[r.bias_first + i].tok] += p.bias[r.bias_first + i].bias;
+    for (int i = threadIdx.x; i < r.n_bias; i += blockDim.x)
+        z[p.bias[r.bias_first + i].tok] += p.bias[r.bias_first + i].bias;
 }
 
 __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constant__ nb_cuda_head p)
@@ -85,8 +88,10 @@ __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constan
     int at = p.vocab;
     for (int i = first + threadIdx.x; i < min(first + per, p.vocab); i += PART_THREADS) {
         float v = raw[i], s = z[i];
-        if (v > raw_top) sum = sum * __expf(raw_top - v) + 1, raw_top = v;
-        else sum += __expf(v - raw_top);
+        if (v > raw_top)
+            sum = sum * __expf(raw_top - v) + 1, raw_top = v;
+        else
+            sum += __expf(v - raw_top);
         if (s > top) top = s, at = i;
     }
     float all = nb_warp_max(raw_top);
@@ -127,7 +132,9 @@ __device__ static double block_sum(double v, draw_state *d)
 
 // The smallest key such that the mass of the keys above it is < want; *left = what of its own mass is still wanted.
 // mass(i) of token i is >= 0; tokens with key below `least` do not count.
-template <class M> __device__ static uint32_t select_key(const float *z, int vocab, uint32_t least, double want, M mass, draw_state *d, double *left)
+template <class M>
+__device__ static uint32_t select_key(const float *z, int vocab, uint32_t least, double want, M mass, draw_state *d,
+                                      double *left)
 {
     if (threadIdx.x == 0) d->prefix = 0, d->left = want;
     for (int shift = 24; shift >= 0; shift -= 8) {
@@ -185,9 +192,13 @@ __device__ static int draw_token(const nb_cuda_head &p, const nb_row &r, const f
     int tie = p.vocab; // tokens with this key count up to this id
     double left;
     auto weight = [&](int i) { return (double)expf((z[i] - top) / t); };
-    auto kept = [&](int i, uint32_t k, int e) { uint32_t o = nb_ordered(z[i]); return o > k || (o == k && i < e); };
+    auto kept = [&](int i, uint32_t k, int e) {
+        uint32_t o = nb_ordered(z[i]);
+        return o > k || (o == k && i < e);
+    };
     if (s.top_k > 0 && s.top_k < p.vocab) {
-        key = select_key(z, p.vocab, 0, (double)s.top_k, [](int) { return 1.0; }, d, &left);
+        key = select_key(
+            z, p.vocab, 0, (double)s.top_k, [](int) { return 1.0; }, d, &left);
         tie = tie_end(z, p.vocab, key, (int)left, d);
     }
     if (s.top_p < 1) {
@@ -196,7 +207,8 @@ __device__ static int draw_token(const nb_cuda_head &p, const nb_row &r, const f
         double want = s.top_p * block_sum(sum, d);
         uint32_t k = key;
         int e = tie;
-        uint32_t found = select_key(z, p.vocab, key, want, [&](int i) { return kept(i, k, e) ? weight(i) : 0.0; }, d, &left);
+        uint32_t found = select_key(
+            z, p.vocab, key, want, [&](int i) { return kept(i, k, e) ? weight(i) : 0.0; }, d, &left);
         double one = (double)expf((nb_unordered(found) - top) / t); // ties: as many of them as fill what is left
         int n = one > 0 ? (int)ceil(left / one - 1e-12) : 1;
         int end = tie_end(z, p.vocab, found, n < 1 ? 1 : n, d);
@@ -276,8 +288,10 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
     float sum = nb_warp_sum(part.raw_sum * expf(part.raw_top - raw_top)), lse = raw_top + logf(sum);
     nb_warp_argmax(&top, &tok);
     bool plain = r.sampling.temperature == 0 && !p.shaped;
-    if (tok >= p.vocab) tok = -1;
-    else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE)) tok = draw_token(p, r, z, top, &d);
+    if (tok >= p.vocab)
+        tok = -1;
+    else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE))
+        tok = draw_token(p, r, z, top, &d);
     if (!(r.flags & NB_ROW_SAMPLE)) tok = -1;
     nb_row_result *out = p.result + row;
     int rank = tok < 0 ? 0 : plain ? 1 : rank_of(raw, p.vocab, tok, &d);

@@ -1,5 +1,5 @@
-// Both ends of a step: embedding of tokens (NB_TOKEN_LAST included), and drawing tokens from logits on the device by the rules
-// of model/batch.h.
+// Both ends of a step: embedding of tokens (NB_TOKEN_LAST included), and drawing tokens from logits on the device by
+// the rules of model/batch.h.
 #ifndef NB_CUDA_HEAD_H
 #define NB_CUDA_HEAD_H
 
@@ -17,15 +17,15 @@ typedef struct nb_cuda_head {
     int n_row, vocab, shaped; // shaped: some row has penalties, bias or a mask: z is used
     const nb_row *row;        // device copy; first of history, bias, mask index the arrays below
     const nb_seq *seq;
-    const int32_t *tok;       // the batch's tokens
+    const int32_t *tok; // the batch's tokens
     const nb_history *history;
     const nb_bias *bias;
     const uint32_t *mask;
-    const float *logits;      // [n_row][vocab]
-    float *z;                 // [n_row][vocab], or NULL
-    nb_head_part *part;       // [n_row][NB_HEAD_PARTS]
-    nb_row_result *result;    // [n_row]
-    int32_t *last_tok;        // [slot]
+    const float *logits;   // [n_row][vocab]
+    float *z;              // [n_row][vocab], or NULL
+    nb_head_part *part;    // [n_row][NB_HEAD_PARTS]
+    nb_row_result *result; // [n_row]
+    int32_t *last_tok;     // [slot]
 } nb_cuda_head;
 
 int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,

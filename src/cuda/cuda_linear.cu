@@ -1,5 +1,6 @@
-// Dense products. Two kernels: small_kernel for up to 8 tokens (weights stream through rings in shared memory, filled before
-// the dependency is waited for; the block prepares its own input and leaves half the SM to the next kernel's rings) and tiles_kernel of cuda_tiles.cuh for more.
+// Dense products. Two kernels: small_kernel for up to 8 tokens (weights stream through rings in shared memory, filled
+// before the dependency is waited for; the block prepares its own input and leaves half the SM to the next kernel's
+// rings) and tiles_kernel of cuda_tiles.cuh for more.
 //
 // Bytes: every matrix once per launch and 8 * NT tokens; the input n_tok * n_in * 2 per block from L2.
 #include "cuda/cuda_linear.h"
@@ -54,9 +55,11 @@ __device__ __forceinline__ static void walk(unit_walk *w, int n_unit, int n_warp
     if (w->unit >= n_unit) w->unit = warp, w->row_tile += stride;
 }
 
-// smem: rings [n_warp][RING_BYTES], then the input [n_tok][x_stride]; red: [2][SMALL_WARP_MAX * 128], sums: [32], all shared.
+// smem: rings [n_warp][RING_BYTES], then the input [n_tok][x_stride]; red: [2][SMALL_WARP_MAX * 128], sums: [32], all
+// shared.
 template <int KIND>
-__device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int first, int stride, uint8_t *smem, float *red, float *sums)
+__device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int first, int stride, uint8_t *smem,
+                                  float *red, float *sums)
 {
     constexpr int D = depth_of<KIND>, n_tile = nb_unit<KIND>::n_tile;
     const nb_cuda_matrix &m = d.matrix[i_matrix];
@@ -79,7 +82,8 @@ __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int firs
     for (int i = 0; i < D - 1; i++) copy(i);
     nb_grid_wait();
     float inverse = m.input_scale > 0 ? 1.0f / m.input_scale : 1.0f;
-    nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride, m.n_k_tile * NB_CUDA_K_TILE, sums);
+    nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride,
+                                       m.n_k_tile * NB_CUDA_K_TILE, sums);
     __syncthreads();
     if (d.keep && first == 0 && i_matrix == 0)
         for (int tok = 0; tok < d.n_tok; tok++)
@@ -103,8 +107,8 @@ __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int firs
     }
 }
 
-__global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2) small_kernel(const __grid_constant__ nb_cuda_dense d,
-                                                                       const __grid_constant__ nb_cuda_route r)
+__global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2)
+    small_kernel(const __grid_constant__ nb_cuda_dense d, const __grid_constant__ nb_cuda_route r)
 {
     extern __shared__ __align__(128) uint8_t smem[];
     __shared__ float red[2 * SMALL_WARP_MAX * 128], sums[32];
@@ -140,8 +144,8 @@ int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, 
                         uint16_t *input, int stride, nb_error *err)
 {
     float inverse = input_scale > 0 ? 1.0f / input_scale : 1.0f;
-    return nb_cuda_start(at, f16 ? prepare_kernel<true> : prepare_kernel<false>, n_tok, 256, 0, err, *source, inverse, input,
-                         stride);
+    return nb_cuda_start(at, f16 ? prepare_kernel<true> : prepare_kernel<false>, n_tok, 256, 0, err, *source, inverse,
+                         input, stride);
 }
 
 // Spreads one wave of blocks over the matrices by their bytes.

@@ -1,24 +1,24 @@
-// Dense matrices on the GPU: y[n_tok][n_out] = x W^T for up to four matrices of one input in one launch, the preparation of
-// that input fused for small batches. Called by the blocks of cuda_step.cu.
+// Dense matrices on the GPU: y[n_tok][n_out] = x W^T for up to four matrices of one input in one launch, the
+// preparation of that input fused for small batches. Called by the blocks of cuda_step.cu.
 #ifndef NB_CUDA_LINEAR_H
 #define NB_CUDA_LINEAR_H
 
 #include "cuda/cuda_common.h"
 
 typedef enum nb_cuda_source_kind {
-    NB_SOURCE_NORM,     // RMS norm of the residual stream
-    NB_SOURCE_GDN,      // gated norm of Gated DeltaNet's output, per value head
-    NB_SOURCE_BF16,     // as it is
+    NB_SOURCE_NORM, // RMS norm of the residual stream
+    NB_SOURCE_GDN,  // gated norm of Gated DeltaNet's output, per value head
+    NB_SOURCE_BF16, // as it is
 } nb_cuda_source_kind;
 
 // Where the input of a matrix comes from, before it is rounded to what the matrix takes.
 typedef struct nb_cuda_source {
     int kind;
-    const float *value;     // NORM: residual [n_tok][n_in]; GDN: o [n_tok][n_in]
-    const uint16_t *gate;   // GDN: z [n_tok][gate_stride] bf16
-    const uint16_t *bf16;   // BF16: [n_tok][stride]
-    const float *weight;    // NORM: [n_in]; GDN: [d_value]
-    const int32_t *index;   // row of token i, or NULL: i
+    const float *value;   // NORM: residual [n_tok][n_in]; GDN: o [n_tok][n_in]
+    const uint16_t *gate; // GDN: z [n_tok][gate_stride] bf16
+    const uint16_t *bf16; // BF16: [n_tok][stride]
+    const float *weight;  // NORM: [n_in]; GDN: [d_value]
+    const int32_t *index; // row of token i, or NULL: i
     float eps;
     int n_in, stride, gate_stride;
 } nb_cuda_source;
@@ -26,8 +26,8 @@ typedef struct nb_cuda_source {
 typedef enum nb_cuda_output_kind { NB_OUT_F32, NB_OUT_BF16, NB_OUT_ADD } nb_cuda_output_kind;
 
 typedef struct nb_cuda_output {
-    int kind;       // ADD: out += y, for the residual stream
-    void *out;      // [n_tok][stride]
+    int kind;          // ADD: out += y, for the residual stream
+    void *out;         // [n_tok][stride]
     int stride, first; // y's row r goes to column first + r
 } nb_cuda_output;
 
@@ -39,8 +39,8 @@ typedef struct nb_cuda_dense {
     nb_cuda_output output[NB_CUDA_MATRIX_MAX];
     nb_cuda_source source;
     int block_first[NB_CUDA_MATRIX_MAX + 1]; // filled at the launch
-    uint16_t *input;     // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][stride of the widest input]
-    uint16_t *keep;      // [n_tok][n_k_tile * 64] bf16: where the prepared input is kept for a later kernel, or NULL
+    uint16_t *input; // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][stride of the widest input]
+    uint16_t *keep;  // [n_tok][n_k_tile * 64] bf16: where the prepared input is kept for a later kernel, or NULL
     const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
 } nb_cuda_dense;
 
@@ -58,7 +58,7 @@ int nb_cuda_times_mark(nb_cuda_times *times, cudaStream_t stream, const void *ke
 typedef struct nb_cuda_launch { // where and how kernels are launched
     cudaStream_t stream;
     int n_sm;
-    int pdl; // programmatic dependent launch
+    int pdl;              // programmatic dependent launch
     nb_cuda_times *times; // NULL: not timed
 } nb_cuda_launch;
 
@@ -70,8 +70,8 @@ int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, 
 
 // Launches `kernel` with the attribute of dependent launch.
 template <class... P, class... A>
-static int nb_cuda_start(const nb_cuda_launch *at, void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, nb_error *err,
-                         A... args)
+static int nb_cuda_start(const nb_cuda_launch *at, void (*kernel)(P...), dim3 grid, dim3 block, size_t smem,
+                         nb_error *err, A... args)
 {
     cudaLaunchConfig_t c = {};
     cudaLaunchAttribute attr = {};

@@ -1,6 +1,6 @@
-// Weights to the GPU. Matrices go in pieces through two pinned buffers: host threads copy a buffer full of pieces from the
-// mapped files, one transfer takes it over, kernels repack it into tiles while the threads fill the other. Dummy matrices are
-// made in the GPU's half of the buffers instead.
+// Weights to the GPU. Matrices go in pieces through two pinned buffers: host threads copy a buffer full of pieces from
+// the mapped files, one transfer takes it over, kernels repack it into tiles while the threads fill the other. Dummy
+// matrices are made in the GPU's half of the buffers instead.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,10 +48,12 @@ int nb_cuda_weight_alloc(nb_cuda *d, int64_t n_byte, void **out, nb_error *err)
     n_byte = (n_byte + NB_CUDA_ALIGN - 1) / NB_CUDA_ALIGN * NB_CUDA_ALIGN;
     if (n_byte > w->left) {
         int64_t size = n_byte > CHUNK_BYTES ? n_byte : CHUNK_BYTES;
-        if (w->n_chunk == NB_CUDA_CHUNK_MAX) return nb_error_set(err, NB_ERR_MEMORY, "the weights need too many blocks");
+        if (w->n_chunk == NB_CUDA_CHUNK_MAX)
+            return nb_error_set(err, NB_ERR_MEMORY, "the weights need too many blocks");
         cudaError_t code = cudaMalloc(&w->chunk[w->n_chunk], (size_t)size);
         if (code != cudaSuccess)
-            return nb_error_set(err, NB_ERR_MEMORY, "the weights do not fit on the GPU: %lld MiB are loaded, %lld more were refused",
+            return nb_error_set(err, NB_ERR_MEMORY,
+                                "the weights do not fit on the GPU: %lld MiB are loaded, %lld more were refused",
                                 (long long)(w->total >> 20), (long long)(size >> 20));
         w->at = (uint8_t *)w->chunk[w->n_chunk++], w->left = size;
     }
@@ -69,7 +71,10 @@ static int upload(loader *l, const float *from, int64_t n, const float **out)
     return NB_OK;
 }
 
-static bool is_wide(const nb_linear *w) { return w->format == NB_FORMAT_F16 || w->format == NB_FORMAT_F32; }
+static bool is_wide(const nb_linear *w)
+{
+    return w->format == NB_FORMAT_F16 || w->format == NB_FORMAT_F32;
+}
 
 static int64_t row_bytes(const nb_linear *w, int is_scale)
 {
@@ -83,7 +88,8 @@ static void narrow_rows(const piece *p, uint8_t *to)
     float *row = (float *)malloc((size_t)p->linear->n_in * sizeof(float));
     for (int r = 0; row && r < p->n_row; r++) {
         nb_linear_decode_row(p->linear, p->row_first + r, row);
-        for (int i = 0; i < p->linear->n_in; i++) ((uint16_t *)to)[(int64_t)r * p->linear->n_in + i] = nb_bf16_from_f32(row[i]);
+        for (int i = 0; i < p->linear->n_in; i++)
+            ((uint16_t *)to)[(int64_t)r * p->linear->n_in + i] = nb_bf16_from_f32(row[i]);
     }
     free(row);
 }
@@ -96,8 +102,10 @@ static void copy_piece(void *user, int i_task, int i_thread)
     uint8_t *to = l->buffer[l->which].host + p->offset;
     if (!p->linear->data) return;
     const uint8_t *from = p->is_scale ? p->linear->scale : (const uint8_t *)p->linear->data;
-    if (is_wide(p->linear)) narrow_rows(p, to);
-    else memcpy(to, from + p->row_first * row_bytes(p->linear, p->is_scale), (size_t)p->n_byte);
+    if (is_wide(p->linear))
+        narrow_rows(p, to);
+    else
+        memcpy(to, from + p->row_first * row_bytes(p->linear, p->is_scale), (size_t)p->n_byte);
 }
 
 static int fill_dummies(loader *l, uint8_t *gpu)
@@ -161,7 +169,10 @@ static int send_matrix(loader *l, const nb_cuda_matrix *m, const nb_linear *low,
     return NB_OK;
 }
 
-static int n_block(int n, int block) { return block > 0 ? nb_ceil_div(n, block) : 1; }
+static int n_block(int n, int block)
+{
+    return block > 0 ? nb_ceil_div(n, block) : 1;
+}
 
 // The multipliers of FP8 matrices: one, one per row, or blocks of inputs. out: [n_source] matrices side by side.
 static int fp8_scales(loader *l, nb_cuda_matrix *m, const nb_linear *const *source, int n_source)
@@ -171,7 +182,9 @@ static int fp8_scales(loader *l, nb_cuda_matrix *m, const nb_linear *const *sour
     m->block_out = w->block_out, m->block_in = w->block_in, m->n_in_block = n_in;
     if (n_out * n_in == 1) return NB_OK;
     if (n_in > 1 && w->block_in % NB_CUDA_K_TILE)
-        return nb_error_set(l->err, NB_ERR_INPUT, "FP8 blocks of %d inputs are not supported on CUDA; a multiple of %d is", w->block_in, NB_CUDA_K_TILE);
+        return nb_error_set(l->err, NB_ERR_INPUT,
+                            "FP8 blocks of %d inputs are not supported on CUDA; a multiple of %d is", w->block_in,
+                            NB_CUDA_K_TILE);
     int64_t each = n_in > 1 ? (int64_t)n_out * n_in : w->n_out;
     float *all = (float *)malloc((size_t)(each * n_source) * sizeof(float));
     if (!all) return nb_error_set(l->err, NB_ERR_MEMORY, "no memory for the scales of a matrix");
@@ -181,8 +194,10 @@ static int fp8_scales(loader *l, nb_cuda_matrix *m, const nb_linear *const *sour
     const float *gpu = NULL;
     int code = upload(l, all, each * n_source, &gpu);
     free(all);
-    if (n_in > 1) m->block_scale[0] = gpu, m->block_scale[1] = m->paired ? gpu + each : gpu;
-    else m->row_scale = gpu;
+    if (n_in > 1)
+        m->block_scale[0] = gpu, m->block_scale[1] = m->paired ? gpu + each : gpu;
+    else
+        m->row_scale = gpu;
     return code;
 }
 
@@ -209,7 +224,8 @@ static int add_matrix(loader *l, nb_cuda_matrix *m, const nb_linear *low, const 
     const nb_linear *source[] = {low, high};
     nb_repack_shape(m, low, high != NULL);
     if (high && (high->format != low->format || high->input_scale != low->input_scale))
-        return nb_error_set(l->err, NB_ERR_INPUT, "gate_proj and up_proj of an expert differ in format; CUDA needs them equal");
+        return nb_error_set(l->err, NB_ERR_INPUT,
+                            "gate_proj and up_proj of an expert differ in format; CUDA needs them equal");
     NB_TRY(allocate(l, m, 1));
     m->scale_low = multiplier(m, low), m->scale_high = multiplier(m, high ? high : low);
     if (low->format == NB_FORMAT_FP8) NB_TRY(fp8_scales(l, m, source, high ? 2 : 1));
@@ -219,13 +235,20 @@ static int add_matrix(loader *l, nb_cuda_matrix *m, const nb_linear *low, const 
 static int same_kind(loader *l, const nb_linear *a, const nb_linear *b)
 {
     if (a->format == b->format && a->input_scale == b->input_scale && a->block_in == b->block_in) return NB_OK;
-    return nb_error_set(l->err, NB_ERR_INPUT, "the experts of a layer differ in format or input scale; CUDA needs them equal");
+    return nb_error_set(l->err, NB_ERR_INPUT,
+                        "the experts of a layer differ in format or input scale; CUDA needs them equal");
 }
 
 // One family of matrices of all experts: `pick` gives expert e's low and high source.
 typedef void (*pick_fn)(const nb_expert *expert, const nb_linear **low, const nb_linear **high);
-static void pick_gate_up(const nb_expert *e, const nb_linear **low, const nb_linear **high) { *low = &e->gate_proj, *high = &e->up_proj; }
-static void pick_down(const nb_expert *e, const nb_linear **low, const nb_linear **high) { *low = &e->down_proj, *high = NULL; }
+static void pick_gate_up(const nb_expert *e, const nb_linear **low, const nb_linear **high)
+{
+    *low = &e->gate_proj, *high = &e->up_proj;
+}
+static void pick_down(const nb_expert *e, const nb_linear **low, const nb_linear **high)
+{
+    *low = &e->down_proj, *high = NULL;
+}
 
 static int add_experts(loader *l, const nb_expert *expert, int n, pick_fn pick, nb_cuda_matrix *m, int64_t *data_stride,
                        int64_t *scale_stride, const float **low_multiplier, const float **high_multiplier)
@@ -261,14 +284,16 @@ static int add_moe(loader *l, const nb_moe_weights *w, nb_cuda_layer *out)
     NB_TRY(add_matrix(l, &out->router, &w->gate, NULL));
     NB_TRY(add_experts(l, w->expert, c->num_experts, pick_gate_up, &x->gate_up, &x->gate_up_data, &x->gate_up_scale,
                        &x->gate_multiplier, &x->up_multiplier));
-    NB_TRY(add_experts(l, w->expert, c->num_experts, pick_down, &x->down, &x->down_data, &x->down_scale, &x->down_multiplier, NULL));
+    NB_TRY(add_experts(l, w->expert, c->num_experts, pick_down, &x->down, &x->down_data, &x->down_scale,
+                       &x->down_multiplier, NULL));
     out->has_shared = w->shared_expert.gate_proj.n_out > 0;
     if (!out->has_shared) return NB_OK;
     NB_TRY(add_matrix(l, &out->shared_gate, &w->shared_expert_gate, NULL));
     NB_TRY(add_matrix(l, &out->shared_gate_up, &w->shared_expert.gate_proj, &w->shared_expert.up_proj));
     NB_TRY(add_matrix(l, &out->shared_down, &w->shared_expert.down_proj, NULL));
     if (out->shared_gate_up.kind == x->gate_up.kind && out->shared_down.kind == x->down.kind) return NB_OK;
-    return nb_error_set(l->err, NB_ERR_INPUT, "the shared expert's format differs from the routed experts'; CUDA needs them equal");
+    return nb_error_set(l->err, NB_ERR_INPUT,
+                        "the shared expert's format differs from the routed experts'; CUDA needs them equal");
 }
 
 static int add_attention(loader *l, const nb_attention_weights *w, nb_cuda_layer *out)
@@ -304,8 +329,10 @@ static int add_layer(loader *l, const nb_layer *w, nb_cuda_layer *out)
     out->kind = w->kind, out->i_attention = w->i_attention, out->i_deltanet = w->i_deltanet;
     NB_TRY(upload(l, w->input_layernorm, d, &out->input_layernorm));
     NB_TRY(upload(l, w->post_attention_layernorm, d, &out->post_attention_layernorm));
-    if (w->kind == NB_LAYER_FULL_ATTENTION) NB_TRY(add_attention(l, &w->attention, out));
-    else NB_TRY(add_deltanet(l, &w->deltanet, out));
+    if (w->kind == NB_LAYER_FULL_ATTENTION)
+        NB_TRY(add_attention(l, &w->attention, out));
+    else
+        NB_TRY(add_deltanet(l, &w->deltanet, out));
     return add_moe(l, &w->moe, out);
 }
 
@@ -318,7 +345,8 @@ static int add_embed(loader *l, const nb_linear *w)
     NB_TRY(nb_cuda_weight_alloc(l->d, row * w->n_out, &to, l->err));
     l->d->weights.embed = (const uint16_t *)to;
     if (w->format != NB_FORMAT_BF16 && !is_wide(w))
-        return nb_error_set(l->err, NB_ERR_INPUT, "the embedding table is %s; CUDA needs BF16, F16 or F32", nb_format_name(w->format));
+        return nb_error_set(l->err, NB_ERR_INPUT, "the embedding table is %s; CUDA needs BF16, F16 or F32",
+                            nb_format_name(w->format));
     for (int first = 0; first < w->n_out; first += step) {
         int n = first + step > w->n_out ? w->n_out - first : step;
         NB_TRY(flush(l));
@@ -363,10 +391,14 @@ static int add_rope(loader *l, const nb_rope *r)
 static int supported(const nb_config *c, nb_error *err)
 {
     if (c->head_dim != 64 && c->head_dim != 128 && c->head_dim != 256)
-        return nb_error_set(err, NB_ERR_INPUT, "head_dim %d is not supported on CUDA; 64, 128 and 256 are", c->head_dim);
-    if (c->linear_num_value_heads && (c->linear_key_head_dim != NB_GDN_DIM || c->linear_value_head_dim != NB_GDN_DIM || c->linear_conv_kernel_dim != NB_GDN_KERNEL))
-        return nb_error_set(err, NB_ERR_INPUT, "DeltaNet heads of %d and %d with a convolution of %d are not supported on CUDA; 128, 128 and 4 are",
-                            c->linear_key_head_dim, c->linear_value_head_dim, c->linear_conv_kernel_dim);
+        return nb_error_set(err, NB_ERR_INPUT, "head_dim %d is not supported on CUDA; 64, 128 and 256 are",
+                            c->head_dim);
+    if (c->linear_num_value_heads && (c->linear_key_head_dim != NB_GDN_DIM || c->linear_value_head_dim != NB_GDN_DIM ||
+                                      c->linear_conv_kernel_dim != NB_GDN_KERNEL))
+        return nb_error_set(
+            err, NB_ERR_INPUT,
+            "DeltaNet heads of %d and %d with a convolution of %d are not supported on CUDA; 128, 128 and 4 are",
+            c->linear_key_head_dim, c->linear_value_head_dim, c->linear_conv_kernel_dim);
     if (c->hidden_size % 8 || c->rope.n_rot / 2 > 512)
         return nb_error_set(err, NB_ERR_INPUT, "hidden_size %d is not a multiple of 8", c->hidden_size);
     return NB_OK;

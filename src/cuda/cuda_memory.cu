@@ -1,5 +1,5 @@
-// Everything that nb_device_ops.reserve allocates: KV pages, state slots, activations, metadata, pinned buffers. After it no
-// step allocates, but for the logits of the first step that asks for whole rows.
+// Everything that nb_device_ops.reserve allocates: KV pages, state slots, activations, metadata, pinned buffers. After
+// it no step allocates, but for the logits of the first step that asks for whole rows.
 #include <stdlib.h>
 
 #include "cuda/cuda_internal.h"
@@ -18,19 +18,26 @@ template <class T> static void carve(carver *c, T **out, int64_t n)
     c->used += (n * (int64_t)sizeof(T) + NB_CUDA_ALIGN - 1) / NB_CUDA_ALIGN * NB_CUDA_ALIGN;
 }
 
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
 
 static void carve_scratch(nb_cuda *d, carver *c)
 {
     const nb_config *f = &d->model->config;
     nb_cuda_scratch *s = &d->scratch;
     int64_t T = d->reserve.max_tok, R = d->reserve.max_row, E = f->num_experts, K = f->num_experts_per_tok;
-    int64_t n_v = (int64_t)f->linear_num_value_heads * NB_GDN_DIM, n_channel = 2 * f->linear_num_key_heads * NB_GDN_DIM + n_v;
+    int64_t n_v = (int64_t)f->linear_num_value_heads * NB_GDN_DIM,
+            n_channel = 2 * f->linear_num_key_heads * NB_GDN_DIM + n_v;
     int64_t n_q = (int64_t)f->num_attention_heads * f->head_dim, n_kv = (int64_t)f->num_key_value_heads * f->head_dim;
-    int64_t hidden = nb_cuda_padded(f->hidden_size), ff = max64(f->moe_intermediate_size, f->shared_expert_intermediate_size);
+    int64_t hidden = nb_cuda_padded(f->hidden_size),
+            ff = max64(f->moe_intermediate_size, f->shared_expert_intermediate_size);
     int64_t widest = max64(hidden, max64(nb_cuda_padded((int)n_v), nb_cuda_padded((int)n_q)));
     int64_t tiles = (T * d->group / NB_ATTENTION_COLUMNS + d->reserve.max_seq + 1) * f->num_key_value_heads;
-    int64_t splits = max64(4 * d->n_sm, 1), inter_rows = max64(T * (K + 1), (E + 1 < NB_CUDA_SMALL_MAX * K + 1 ? E + 1 : NB_CUDA_SMALL_MAX * K + 1) * NB_CUDA_SMALL_MAX);
+    int64_t splits = max64(4 * d->n_sm, 1),
+            inter_rows = max64(T * (K + 1), (E + 1 < NB_CUDA_SMALL_MAX * K + 1 ? E + 1 : NB_CUDA_SMALL_MAX * K + 1) *
+                                                NB_CUDA_SMALL_MAX);
     carve(c, &s->residual, T * f->hidden_size);
     carve(c, &s->input, max64(T, R) * widest);
     carve(c, &s->hidden, T * hidden), carve(c, &s->hidden_f8, T * hidden);
@@ -38,7 +45,8 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &s->qkv, T * n_channel), carve(c, &s->z, T * n_v);
     carve(c, &s->ba, T * 2 * f->linear_num_value_heads), carve(c, &s->delta, T * n_v);
     carve(c, &s->q, T * n_q), carve(c, &s->attended, T * n_q);
-    carve(c, &s->part, splits * NB_ATTENTION_COLUMNS * f->head_dim), carve(c, &s->part_sum, splits * NB_ATTENTION_COLUMNS);
+    carve(c, &s->part, splits * NB_ATTENTION_COLUMNS * f->head_dim),
+        carve(c, &s->part_sum, splits * NB_ATTENTION_COLUMNS);
     carve(c, &s->attention_counter, tiles);
     nb_cuda_route *r = &s->route;
     carve(c, &r->logits, T * (E + 1)), carve(c, &r->top_index, T * K), carve(c, &r->top_weight, T * K);
@@ -61,7 +69,9 @@ static int claim(void **out, int64_t n_byte, const char *what, nb_error *err)
         return NB_OK;
     }
     cudaGetLastError();
-    return nb_error_set(err, NB_ERR_MEMORY, "%s need %lld MiB of GPU memory, %lld MiB are free: fewer sequences, a shorter context or fewer batched tokens would fit",
+    return nb_error_set(err, NB_ERR_MEMORY,
+                        "%s need %lld MiB of GPU memory, %lld MiB are free: fewer sequences, a shorter context or "
+                        "fewer batched tokens would fit",
                         what, (long long)(n_byte >> 20), (long long)(free_bytes >> 20));
 }
 
@@ -71,13 +81,17 @@ static void count_layers(nb_cuda *d)
     d->n_attention = d->n_deltanet = 0;
     for (int i = 0; i < c->num_hidden_layers; i++) {
         nb_cuda_layer *l = &d->weights.layer[i];
-        if (l->kind == NB_LAYER_FULL_ATTENTION) l->i_attention = d->n_attention++;
-        else l->i_deltanet = d->n_deltanet++;
+        if (l->kind == NB_LAYER_FULL_ATTENTION)
+            l->i_attention = d->n_attention++;
+        else
+            l->i_deltanet = d->n_deltanet++;
     }
     d->group = c->num_attention_heads / c->num_key_value_heads;
-    int size = d->reserve.kv == NB_KV_FP8 ? 1 : 2, n_channel = (2 * c->linear_num_key_heads + c->linear_num_value_heads) * NB_GDN_DIM;
+    int size = d->reserve.kv == NB_KV_FP8 ? 1 : 2,
+        n_channel = (2 * c->linear_num_key_heads + c->linear_num_value_heads) * NB_GDN_DIM;
     d->layer_page_bytes = (int64_t)2 * c->num_key_value_heads * NB_PAGE_TOKENS * c->head_dim * size;
-    d->layer_floats = (int64_t)c->linear_num_value_heads * (NB_GDN_DIM * NB_GDN_DIM + NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS);
+    d->layer_floats =
+        (int64_t)c->linear_num_value_heads * (NB_GDN_DIM * NB_GDN_DIM + NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS);
     d->layer_halfs = (int64_t)NB_GDN_RING * n_channel;
     d->slot_floats = d->layer_floats * d->n_deltanet, d->slot_halfs = d->layer_halfs * d->n_deltanet;
 }
@@ -99,10 +113,13 @@ static int reserve_pages(nb_cuda *d, nb_error *err)
     size_t free_bytes = 0, total = 0;
     NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
     if (d->reserve.n_page == 0 && page > 0) {
-        int64_t usable = (int64_t)free_bytes - SLACK_BYTES - (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
+        int64_t usable =
+            (int64_t)free_bytes - SLACK_BYTES - (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
         int64_t n = usable / page - 1;
         d->reserve.n_page = (int)(n < 0 ? 0 : n > PAGES_MAX ? PAGES_MAX : n);
-        if (d->reserve.n_page == 0) return nb_error_set(err, NB_ERR_MEMORY, "no GPU memory is left for KV pages of %lld KiB", (long long)(page >> 10));
+        if (d->reserve.n_page == 0)
+            return nb_error_set(err, NB_ERR_MEMORY, "no GPU memory is left for KV pages of %lld KiB",
+                                (long long)(page >> 10));
     }
     d->kv_bytes = page * (d->reserve.n_page + 1);
     return claim((void **)&d->cache, d->kv_bytes + NB_CUDA_ALIGN, "the KV pages", err);
@@ -129,7 +146,8 @@ static int reserve_flights(nb_cuda *d, nb_error *err)
 
 int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
 {
-    if (reserve->kv == NB_KV_F32) return nb_error_set(err, NB_ERR_INPUT, "a KV cache in F32 is for the CPU; CUDA has bf16 and fp8");
+    if (reserve->kv == NB_KV_F32)
+        return nb_error_set(err, NB_ERR_INPUT, "a KV cache in F32 is for the CPU; CUDA has bf16 and fp8");
     d->reserve = *reserve;
     count_layers(d);
     carver c = {};
@@ -145,7 +163,8 @@ int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
 
 void nb_cuda_release(nb_cuda *d)
 {
-    cudaFree(d->scratch.block), cudaFree(d->state), cudaFree(d->ring), cudaFree(d->last_tok), cudaFree(d->meta), cudaFree(d->cache);
+    cudaFree(d->scratch.block), cudaFree(d->state), cudaFree(d->ring), cudaFree(d->last_tok), cudaFree(d->meta),
+        cudaFree(d->cache);
     for (int i = 0; i < NB_IN_FLIGHT; i++) {
         nb_cuda_flight *f = &d->flight[i];
         cudaFreeHost(f->meta), cudaFreeHost(f->result), free(f->logits);

@@ -1,5 +1,6 @@
-// A batch as the kernels want it, in one buffer: written by the host into pinned memory, taken over by one transfer. The layout
-// depends on the counts alone, so that a graph finds the arrays of its bucket at the same places in each step.
+// A batch as the kernels want it, in one buffer: written by the host into pinned memory, taken over by one transfer.
+// The layout depends on the counts alone, so that a graph finds the arrays of its bucket at the same places in each
+// step.
 #include <string.h>
 
 #include "cuda/cuda_internal.h"
@@ -16,9 +17,12 @@ static void lay_out(nb_cuda_meta *m, const nb_batch *b)
     int64_t T = m->n_tok, S = m->n_seq, R = m->n_row;
     m->tok = part(m, T * 4), m->tok_slot = part(m, T * 4), m->tok_seq = part(m, T * 4);
     m->seq = part(m, S * (int64_t)sizeof(nb_seq)), m->gdn_seq = part(m, S * (int64_t)sizeof(nb_gdn_seq));
-    m->attention_seq = part(m, S * (int64_t)sizeof(nb_attention_seq)), m->tile = part(m, m->n_tile * (int64_t)sizeof(nb_attention_tile));
-    m->row = part(m, R * (int64_t)sizeof(nb_row)), m->row_tok = part(m, R * 4), m->page = part(m, (int64_t)m->n_page * 4);
-    m->history = part(m, b->n_history * (int64_t)sizeof(nb_history)), m->bias = part(m, b->n_bias * (int64_t)sizeof(nb_bias));
+    m->attention_seq = part(m, S * (int64_t)sizeof(nb_attention_seq)),
+    m->tile = part(m, m->n_tile * (int64_t)sizeof(nb_attention_tile));
+    m->row = part(m, R * (int64_t)sizeof(nb_row)), m->row_tok = part(m, R * 4),
+    m->page = part(m, (int64_t)m->n_page * 4);
+    m->history = part(m, b->n_history * (int64_t)sizeof(nb_history)),
+    m->bias = part(m, b->n_bias * (int64_t)sizeof(nb_bias));
     m->mask = part(m, b->n_mask * 4);
 }
 
@@ -29,13 +33,18 @@ static int plan_seq(nb_cuda *d, const nb_seq *s, nb_gdn_seq *out, nb_error *err)
     if (s->n_past == 0) l->n_folded = l->n_journal = 0;
     int keep = s->n_past - l->n_folded;
     if (keep < 0 || keep > l->n_journal)
-        return nb_error_set(err, NB_ERR_INPUT, "slot %d has absorbed %d tokens and %d more that can be dropped; the batch says n_past = %d",
-                            s->slot, l->n_folded, l->n_journal, s->n_past);
-    out->slot = s->slot, out->n_past = s->n_past, out->n_new = s->n_new, out->tok_first = s->tok_first, out->n_keep = keep;
+        return nb_error_set(
+            err, NB_ERR_INPUT,
+            "slot %d has absorbed %d tokens and %d more that can be dropped; the batch says n_past = %d", s->slot,
+            l->n_folded, l->n_journal, s->n_past);
+    out->slot = s->slot, out->n_past = s->n_past, out->n_new = s->n_new, out->tok_first = s->tok_first,
+    out->n_keep = keep;
     bool room = keep + s->n_new <= NB_JOURNAL_ROWS;
     out->n_commit = room ? -1 : s->n_new - s->n_draft;
-    if (room) l->n_journal = keep + s->n_new;
-    else l->n_folded = s->n_past + s->n_new - s->n_draft, l->n_journal = s->n_draft;
+    if (room)
+        l->n_journal = keep + s->n_new;
+    else
+        l->n_folded = s->n_past + s->n_new - s->n_draft, l->n_journal = s->n_draft;
     return NB_OK;
 }
 
@@ -43,11 +52,13 @@ static int limits(const nb_cuda *d, const nb_batch *b, nb_error *err)
 {
     const nb_reserve *r = &d->reserve;
     if (b->n_tok <= 0 || b->n_tok > r->max_tok || b->n_seq > r->max_seq || b->n_row > r->max_row)
-        return nb_error_set(err, NB_ERR_LIMIT, "a batch of %d tokens, %d sequences and %d rows is over what was reserved (%d, %d, %d)",
+        return nb_error_set(err, NB_ERR_LIMIT,
+                            "a batch of %d tokens, %d sequences and %d rows is over what was reserved (%d, %d, %d)",
                             b->n_tok, b->n_seq, b->n_row, r->max_tok, r->max_seq, r->max_row);
     for (int i = 0; i < b->n_seq; i++)
         if (b->seq[i].slot < 0 || b->seq[i].slot >= r->n_slot)
-            return nb_error_set(err, NB_ERR_INPUT, "sequence %d of the batch has slot %d of %d", i, b->seq[i].slot, r->n_slot);
+            return nb_error_set(err, NB_ERR_INPUT, "sequence %d of the batch has slot %d of %d", i, b->seq[i].slot,
+                                r->n_slot);
     for (int i = 0; i < b->n_page; i++)
         if (b->page[i] < 0 || b->page[i] >= r->n_page)
             return nb_error_set(err, NB_ERR_INPUT, "page %d of the batch is %d of %d", i, b->page[i], r->n_page);
@@ -57,7 +68,8 @@ static int limits(const nb_cuda *d, const nb_batch *b, nb_error *err)
 static bool is_shaped(const nb_row *r)
 {
     const nb_sampling *s = &r->sampling;
-    return r->n_bias || r->mask_first >= 0 || s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0;
+    return r->n_bias || r->mask_first >= 0 || s->repetition_penalty != 1 || s->presence_penalty != 0 ||
+           s->frequency_penalty != 0;
 }
 
 static void count(const nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_meta *m)
@@ -106,7 +118,10 @@ int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, uint8_t *to, n
     *m = {};
     count(d, b, bucket, m);
     lay_out(m, b);
-    if (m->bytes > d->meta_capacity) return nb_error_set(err, NB_ERR_LIMIT, "the batch's pages, history and masks take %lld bytes; %lld are reserved", (long long)m->bytes, (long long)d->meta_capacity);
+    if (m->bytes > d->meta_capacity)
+        return nb_error_set(err, NB_ERR_LIMIT,
+                            "the batch's pages, history and masks take %lld bytes; %lld are reserved",
+                            (long long)m->bytes, (long long)d->meta_capacity);
     for (int i = 0; i < b->n_copy; i++) d->ledger[b->copy[i].to] = d->ledger[b->copy[i].from];
     int n_tile = 0, pad = m->n_seq - b->n_seq;
     for (int i = 0; i < b->n_seq; i++) NB_TRY(write_seq(d, &b->seq[i], i, to, m, &n_tile, err));

@@ -1,6 +1,6 @@
-// The mixture of experts. Up to 8 tokens: gate_up_kernel and down_kernel, whose mma column is a token, so that each used
-// expert is read once and no token is gathered; down adds experts up in registers and to the residual stream. More: the
-// grouped products of cuda_tiles.cuh, then combine_kernel.
+// The mixture of experts. Up to 8 tokens: gate_up_kernel and down_kernel, whose mma column is a token, so that each
+// used expert is read once and no token is gathered; down adds experts up in registers and to the residual stream.
+// More: the grouped products of cuda_tiles.cuh, then combine_kernel.
 //
 // Bytes: each used expert's 3 * d_ff * d_model weights once (NVFP4: 0.5625 bytes each).
 #include "cuda/cuda_moe.h"
@@ -13,8 +13,8 @@ enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, COMBINE_THREADS = 256 }
 template <int KIND> static constexpr int gate_depth = KIND == NB_KIND_NVFP4 ? 4 : KIND == NB_KIND_BF16 ? 2 : 4;
 
 // Points `m` (expert 0's) at expert `e`.
-__device__ static nb_cuda_matrix expert_matrix(const nb_cuda_matrix &m, int e, int64_t data, int64_t scale, const float *low,
-                                               const float *high)
+__device__ static nb_cuda_matrix expert_matrix(const nb_cuda_matrix &m, int e, int64_t data, int64_t scale,
+                                               const float *low, const float *high)
 {
     nb_cuda_matrix mine = m;
     int rows = m.paired ? m.n_out / 2 : m.n_out;
@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_c
     __syncthreads();
     int j = threadIdx.x; // (row, token) of the 8 x 8 results
     if (j >= 64) return;
-    int row = j >> 3, tok = j & 7, at = (row * 4 + (tok >> 1)) * 4 + (tok & 1), ff = row_tile * 8 + row, half = m.n_out / 2;
+    int row = j >> 3, tok = j & 7, at = (row * 4 + (tok >> 1)) * 4 + (tok & 1), ff = row_tile * 8 + row,
+        half = m.n_out / 2;
     if (tok >= p.n_tok || ff >= half) return;
     float gate = 0, up = 0;
     for (int w = 0; w < GATE_WARPS; w++) gate += red[w * 128 + at], up += red[w * 128 + at + 2];
@@ -166,8 +167,8 @@ __device__ static void add_tiles(const nb_cuda_route &r, int expert, int first, 
     }
 }
 
-// Pairs sorted by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a column
-// of an mma does not depend on its neighbours. By one block.
+// Pairs sorted by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a
+// column of an mma does not depend on its neighbours. By one block.
 __device__ static void group_pairs(const nb_cuda_route &r)
 {
     __shared__ int count[NB_EXPERT_MAX], first[NB_EXPERT_MAX], tile_first[NB_EXPERT_MAX];

@@ -1,5 +1,5 @@
-// The mixture of experts: routing, gate and up, down, sum. Two paths: up to NB_CUDA_SMALL_MAX tokens, where an mma's column is
-// a token, and larger batches, where it is a (token, expert) pair and pairs are grouped by expert.
+// The mixture of experts: routing, gate and up, down, sum. Two paths: up to NB_CUDA_SMALL_MAX tokens, where an mma's
+// column is a token, and larger batches, where it is a (token, expert) pair and pairs are grouped by expert.
 #ifndef NB_CUDA_MOE_H
 #define NB_CUDA_MOE_H
 
@@ -7,30 +7,30 @@
 
 // The routed experts of a layer: same kind and shape, one behind the other.
 typedef struct nb_cuda_experts {
-    nb_cuda_matrix gate_up, down;               // of expert 0
-    int64_t gate_up_data, gate_up_scale;        // strides from one expert to the next, in elements of data and scale
+    nb_cuda_matrix gate_up, down;        // of expert 0
+    int64_t gate_up_data, gate_up_scale; // strides from one expert to the next, in elements of data and scale
     int64_t down_data, down_scale;
     const float *gate_multiplier, *up_multiplier, *down_multiplier; // [n_expert] in place of scale_low, scale_high
 } nb_cuda_experts;
 
 typedef struct nb_cuda_tile { // a tile of a grouped product
-    int32_t expert;  // n_expert: the shared one
-    int32_t first;   // first pair (or token, for the shared expert)
+    int32_t expert;           // n_expert: the shared one
+    int32_t first;            // first pair (or token, for the shared expert)
     int32_t count;
 } nb_cuda_tile;
 
 // Routing of a step, in GPU memory.
 typedef struct nb_cuda_route {
     int n_tok, n_expert, top_k, has_shared, normalise;
-    float *logits;       // [n_tok][n_expert + 1]; the last is the shared expert's gate
-    int32_t *top_index;  // [n_tok][top_k] by falling weight
-    float *top_weight;   // [n_tok][top_k]
-    float *shared_weight;// [n_tok]
-    unsigned *counter;   // blocks that are done; 0 between launches
+    float *logits;        // [n_tok][n_expert + 1]; the last is the shared expert's gate
+    int32_t *top_index;   // [n_tok][top_k] by falling weight
+    float *top_weight;    // [n_tok][top_k]
+    float *shared_weight; // [n_tok]
+    unsigned *counter;    // blocks that are done; 0 between launches
     // up to NB_CUDA_SMALL_MAX tokens: the experts that are used, each once
-    int32_t *n_group;    // [1]
+    int32_t *n_group;      // [1]
     int32_t *group_expert; // [n_group], the shared expert (n_expert) first
-    float *group_weight; // [n_group][NB_CUDA_SMALL_MAX], 0: the token does not use it
+    float *group_weight;   // [n_group][NB_CUDA_SMALL_MAX], 0: the token does not use it
     // larger batches: pairs sorted by expert
     int32_t *pair_token; // [n_tok * top_k]
     int32_t *pair_at;    // [n_tok][top_k] position of a token's pair
@@ -45,11 +45,11 @@ typedef struct nb_cuda_moe {
     nb_cuda_experts experts;
     nb_cuda_matrix shared_gate_up, shared_down;
     nb_cuda_route route;
-    const uint16_t *input;  // [n_tok][input_stride] bf16
-    uint16_t *input_f8;     // [n_tok][input_stride] scratch for W8A8 experts
-    uint16_t *inter;        // small: [n_group][8][inter_stride]; large: [n_pair + n_tok][inter_stride], bf16
-    float *pair_out;        // large: [n_pair + n_tok][d_model]
-    float *residual;        // [n_tok][d_model], added to
+    const uint16_t *input; // [n_tok][input_stride] bf16
+    uint16_t *input_f8;    // [n_tok][input_stride] scratch for W8A8 experts
+    uint16_t *inter;       // small: [n_group][8][inter_stride]; large: [n_pair + n_tok][inter_stride], bf16
+    float *pair_out;       // large: [n_pair + n_tok][d_model]
+    float *residual;       // [n_tok][d_model], added to
     int input_stride, inter_stride;
 } nb_cuda_moe;
 

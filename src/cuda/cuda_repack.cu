@@ -5,7 +5,10 @@
 
 enum { THREADS = 256, E4M3_NAN = 0x7f };
 
-static int chunks_of(int kind) { return kind == NB_KIND_BF16 ? 4 : kind == NB_KIND_NVFP4 ? 1 : 2; }
+static int chunks_of(int kind)
+{
+    return kind == NB_KIND_BF16 ? 4 : kind == NB_KIND_NVFP4 ? 1 : 2;
+}
 
 int64_t nb_repack_data_bytes(const nb_cuda_matrix *m)
 {
@@ -32,8 +35,8 @@ void nb_repack_shape(nb_cuda_matrix *m, const nb_linear *linear, int paired)
 }
 
 // Where a tile's row comes from; NULL beyond the matrix. stride: bytes of a row.
-__device__ static const uint8_t *row_of(const nb_cuda_matrix &m, const uint8_t *low, const uint8_t *high, int tile_first, int tile,
-                                        int row, int64_t stride)
+__device__ static const uint8_t *row_of(const nb_cuda_matrix &m, const uint8_t *low, const uint8_t *high,
+                                        int tile_first, int tile, int row, int64_t stride)
 {
     int rows = m.paired ? 8 : 16, in_tile = m.paired ? row & 7 : row, n = m.paired ? m.n_out / 2 : m.n_out;
     if (tile * rows + in_tile >= n) return NULL;
@@ -72,7 +75,8 @@ __device__ static uint32_t nvfp4_word(const uint8_t *low, const uint8_t *high, i
     return w;
 }
 
-__device__ static uint32_t nvfp4_scales(const nb_cuda_matrix &m, const nb_repack_source &s, int tile_first, int tile, int pair, int lane)
+__device__ static uint32_t nvfp4_scales(const nb_cuda_matrix &m, const nb_repack_source &s, int tile_first, int tile,
+                                        int pair, int lane)
 {
     uint32_t codes = 0;
     int stride = m.n_in / NB_NVFP4_BLOCK;
@@ -90,7 +94,8 @@ __global__ void repack_kernel(nb_cuda_matrix m, nb_repack_source s, int tile_fir
     if (i >= n) return;
     int lane = i & 31, chunk = (int)(i / 32 % n_chunk), k_tile = (int)(i / (32 * n_chunk) % m.n_k_tile);
     int tile = tile_first + (int)(i / (32 * n_chunk) / m.n_k_tile), k = k_tile * NB_CUDA_K_TILE + (lane & 3) * 16;
-    uint4 *out = (uint4 *)m.data + ((int64_t)tile * m.n_k_tile * n_chunk + (int64_t)k_tile * n_chunk + chunk) * 32 + lane;
+    uint4 *out =
+        (uint4 *)m.data + ((int64_t)tile * m.n_k_tile * n_chunk + (int64_t)k_tile * n_chunk + chunk) * 32 + lane;
     uint32_t w[4] = {};
     if (m.kind == NB_KIND_NVFP4) {
         const uint8_t *low = row_of(m, s.low, s.high, tile_first, tile, lane >> 2, m.n_in / 2);
@@ -101,7 +106,8 @@ __global__ void repack_kernel(nb_cuda_matrix m, nb_repack_source s, int tile_fir
                 nvfp4_scales(m, s, tile_first, tile, k_tile / 2, lane);
     } else {
         int size = m.kind == NB_KIND_BF16 ? 2 : 1, half = n_chunk / 2;
-        const uint8_t *row = row_of(m, s.low, s.high, tile_first, tile, (lane >> 2) + (chunk >= half ? 8 : 0), (int64_t)m.n_in * size);
+        const uint8_t *row =
+            row_of(m, s.low, s.high, tile_first, tile, (lane >> 2) + (chunk >= half ? 8 : 0), (int64_t)m.n_in * size);
         int first = k * size + (chunk % half) * 16;
         for (int j = 0; j < 16; j++)
             if (row && first + j < m.n_in * size) w[j >> 2] |= (uint32_t)row[first + j] << (8 * (j & 3));
@@ -109,8 +115,8 @@ __global__ void repack_kernel(nb_cuda_matrix m, nb_repack_source s, int tile_fir
     *out = make_uint4(w[0], w[1], w[2], w[3]);
 }
 
-int nb_repack_run(cudaStream_t stream, const nb_cuda_matrix *m, const nb_repack_source *source, int tile_first, int n_tile,
-                  nb_error *err)
+int nb_repack_run(cudaStream_t stream, const nb_cuda_matrix *m, const nb_repack_source *source, int tile_first,
+                  int n_tile, nb_error *err)
 {
     int n_chunk = chunks_of(m->kind);
     int64_t n = (int64_t)n_tile * m->n_k_tile * n_chunk * 32;
@@ -119,7 +125,8 @@ int nb_repack_run(cudaStream_t stream, const nb_cuda_matrix *m, const nb_repack_
     return NB_OK;
 }
 
-__global__ void dummy_kernel(nb_format format, uint64_t seed, int n_in, int is_scale, int64_t first, int64_t n_byte, uint8_t *out)
+__global__ void dummy_kernel(nb_format format, uint64_t seed, int n_in, int is_scale, int64_t first, int64_t n_byte,
+                             uint8_t *out)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i * 16 >= n_byte) return;
@@ -128,11 +135,12 @@ __global__ void dummy_kernel(nb_format format, uint64_t seed, int n_in, int is_s
     for (int j = 0; j < 16 && i * 16 + j < n_byte; j++) out[i * 16 + j] = b.v[j];
 }
 
-int nb_repack_dummy(cudaStream_t stream, const nb_linear *linear, int is_scale, int64_t byte_first, int64_t n_byte, uint8_t *out,
-                    nb_error *err)
+int nb_repack_dummy(cudaStream_t stream, const nb_linear *linear, int is_scale, int64_t byte_first, int64_t n_byte,
+                    uint8_t *out, nb_error *err)
 {
     int blocks = nb_ceil_div(nb_ceil_div(n_byte, 16), THREADS);
-    dummy_kernel<<<blocks, THREADS, 0, stream>>>(linear->format, linear->dummy_seed, linear->n_in, is_scale, byte_first, n_byte, out);
+    dummy_kernel<<<blocks, THREADS, 0, stream>>>(linear->format, linear->dummy_seed, linear->n_in, is_scale, byte_first,
+                                                 n_byte, out);
     NB_CUDA_TRY(cudaGetLastError(), err);
     return NB_OK;
 }

@@ -17,11 +17,11 @@ typedef struct nb_repack_source {
     const uint8_t *low, *high;             // data
     const uint8_t *low_scale, *high_scale; // NVFP4
 } nb_repack_source;
-int nb_repack_run(cudaStream_t stream, const nb_cuda_matrix *m, const nb_repack_source *source, int tile_first, int n_tile,
-                  nb_error *err);
+int nb_repack_run(cudaStream_t stream, const nb_cuda_matrix *m, const nb_repack_source *source, int tile_first,
+                  int n_tile, nb_error *err);
 
 // The bytes of a dummy matrix's data (or scales) from row `row_first` on, n_byte of them.
-int nb_repack_dummy(cudaStream_t stream, const nb_linear *linear, int is_scale, int64_t byte_first, int64_t n_byte, uint8_t *out,
-                    nb_error *err);
+int nb_repack_dummy(cudaStream_t stream, const nb_linear *linear, int is_scale, int64_t byte_first, int64_t n_byte,
+                    uint8_t *out, nb_error *err);
 
 #endif

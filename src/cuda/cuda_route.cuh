@@ -28,7 +28,8 @@ __device__ __forceinline__ float nb_unordered(uint32_t k)
 }
 
 // N experts a lane. index, weight: [top_k], in shared or global memory.
-template <int N> __device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
+template <int N>
+__device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
 {
     int lane = threadIdx.x & 31;
     const float *logits = r.logits + (int64_t)tok * (r.n_expert + 1);
@@ -73,8 +74,10 @@ template <int N> __device__ inline void nb_route_token_of(const nb_cuda_route &r
 
 __device__ inline void nb_route_token(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
 {
-    if (r.n_expert <= 256) nb_route_token_of<8>(r, tok, index, weight);
-    else nb_route_token_of<NB_EXPERT_MAX / NB_CUDA_WARP>(r, tok, index, weight);
+    if (r.n_expert <= 256)
+        nb_route_token_of<8>(r, tok, index, weight);
+    else
+        nb_route_token_of<NB_EXPERT_MAX / NB_CUDA_WARP>(r, tok, index, weight);
 }
 
 // Routes up to NB_CUDA_SMALL_MAX tokens and lists the experts they use, ascending, behind the shared one. By one block.
@@ -111,7 +114,8 @@ __device__ inline void nb_route_small(const nb_cuda_route &r)
         r.group_weight[group * NB_CUDA_SMALL_MAX + p / r.top_k] = weight[p];
     }
     if (r.has_shared && (int)threadIdx.x < r.n_tok)
-        r.group_weight[threadIdx.x] = 1.0f / (1.0f + expf(-__ldcg(r.logits + (int64_t)threadIdx.x * (r.n_expert + 1) + r.n_expert)));
+        r.group_weight[threadIdx.x] =
+            1.0f / (1.0f + expf(-__ldcg(r.logits + (int64_t)threadIdx.x * (r.n_expert + 1) + r.n_expert)));
 }
 
 // True in the last block of the grid to come here; what the others wrote before is visible to it.

@@ -1,5 +1,6 @@
-// Device code of one weight tile (16 rows x 64 columns, layout in cuda_common.h): load, decode in registers, multiply with
-// mma.sync. Every matrix kernel is built from these. Runs on sm_80 and later; sm_89 and later convert e4m3 by hardware.
+// Device code of one weight tile (16 rows x 64 columns, layout in cuda_common.h): load, decode in registers, multiply
+// with mma.sync. Every matrix kernel is built from these. Runs on sm_80 and later; sm_89 and later convert e4m3 by
+// hardware.
 #ifndef NB_CUDA_TILE_CUH
 #define NB_CUDA_TILE_CUH
 
@@ -20,8 +21,8 @@ __device__ __forceinline__ void nb_grid_wait(void)
 #endif
 }
 
-// Brings a kernel's parameters into the constant cache. Each launch has its own copy of them in memory, so the first use of
-// each 64 bytes waits for it; here all are fetched at once, before the dependency is waited for.
+// Brings a kernel's parameters into the constant cache. Each launch has its own copy of them in memory, so the first
+// use of each 64 bytes waits for it; here all are fetched at once, before the dependency is waited for.
 template <class T> __device__ __forceinline__ void nb_touch(const T &params)
 {
     constexpr int line_words = 16;
@@ -48,17 +49,18 @@ __device__ __forceinline__ uint4 nb_load_weight(const uint4 *p)
 }
 
 // c[16][8] += a[16][16] b[16][8]; c[0..1]: row lane / 4, columns 2 * (lane % 4) and + 1; c[2..3]: row lane / 4 + 8.
-template <bool F16>
-__device__ __forceinline__ void nb_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+template <bool F16> __device__ __forceinline__ void nb_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
     if (F16)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
     else
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ __forceinline__ uint32_t nb_mul_bf16x2(uint32_t a, uint32_t b)
@@ -73,7 +75,8 @@ __device__ __forceinline__ uint32_t nb_pack_bf16x2(float low, float high)
     return *(uint32_t *)&v;
 }
 
-// Two e4m3 codes to two f16 or two bf16, exactly. bf16: the bits land at the exponent's bottom, which is 2^-120 too small.
+// Two e4m3 codes to two f16 or two bf16, exactly. bf16: the bits land at the exponent's bottom, which is 2^-120 too
+// small.
 __device__ __forceinline__ uint32_t nb_f16x2_from_e4m3x2(uint32_t pair)
 {
 #if __CUDA_ARCH__ >= 890
@@ -93,9 +96,9 @@ __device__ __forceinline__ uint32_t nb_bf16x2_from_e4m3x2(uint32_t pair)
     return nb_mul_bf16x2(v, 0x7b807b80u); // 2^120
 }
 
-// NVFP4 words are stored so that decoding is cheap (nb_repack_nvfp4_word): of each 16-bit half, pair 0 has its sign at bit
-// 15 and its magnitude at 8..6, where bf16 has the last exponent bits and the first of the mantissa: value * 2^-126.
-// Pair 1 is 3 bits lower, pair 2 is 6 bits lower; pair 3 has the sign at 14 and its magnitude at 13, 11, 10.
+// NVFP4 words are stored so that decoding is cheap (nb_repack_nvfp4_word): of each 16-bit half, pair 0 has its sign at
+// bit 15 and its magnitude at 8..6, where bf16 has the last exponent bits and the first of the mantissa: value *
+// 2^-126. Pair 1 is 3 bits lower, pair 2 is 6 bits lower; pair 3 has the sign at 14 and its magnitude at 13, 11, 10.
 __device__ __forceinline__ void nb_decode_nvfp4(uint32_t w, uint32_t a[4])
 {
     const uint32_t sign_magnitude = 0x81c081c0u;
@@ -125,19 +128,21 @@ template <int KIND> struct nb_unit {
 
 // data, scale: of the row tile. Beyond the last unit the registers are zero, which adds nothing.
 template <int KIND>
-__device__ __forceinline__ void nb_unit_load(nb_unit<KIND> *u, const uint4 *data, const uint32_t *scale, int i_unit, int n_unit)
+__device__ __forceinline__ void nb_unit_load(nb_unit<KIND> *u, const uint4 *data, const uint32_t *scale, int i_unit,
+                                             int n_unit)
 {
     int lane = threadIdx.x & 31;
     constexpr int n = nb_unit<KIND>::n_chunk * nb_unit<KIND>::n_tile;
 #pragma unroll
     for (int c = 0; c < n; c++)
-        u->chunk[c] = i_unit < n_unit ? nb_load_weight(data + (int64_t)(i_unit * n + c) * 32 + lane) : make_uint4(0, 0, 0, 0);
+        u->chunk[c] =
+            i_unit < n_unit ? nb_load_weight(data + (int64_t)(i_unit * n + c) * 32 + lane) : make_uint4(0, 0, 0, 0);
     u->scale = 0;
     if (KIND == NB_KIND_NVFP4 && i_unit < n_unit) u->scale = __ldg(scale + (int64_t)i_unit * 32 + lane);
 }
 
-// The same through shared memory: a warp's ring of `depth` units. A lane reads back only what it copied itself, so the ring
-// needs no barrier. ring: of this warp, [depth][bytes].
+// The same through shared memory: a warp's ring of `depth` units. A lane reads back only what it copied itself, so the
+// ring needs no barrier. ring: of this warp, [depth][bytes].
 template <int KIND> struct nb_ring {
     static constexpr int n = nb_unit<KIND>::n_chunk * nb_unit<KIND>::n_tile;
     static constexpr int bytes = n * 512 + (KIND == NB_KIND_NVFP4 ? 128 : 0);
@@ -199,10 +204,11 @@ __device__ __forceinline__ float2 nb_block_scale(const nb_cuda_matrix &m, int ro
     return make_float2(__ldg(m.block_scale[0] + low), __ldg(m.block_scale[1] + high));
 }
 
-// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] 16-bit values at the tile's first column, in shared or
-// global memory; rows >= n_x are taken as zero.
+// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] 16-bit values at the tile's first column, in shared
+// or global memory; rows >= n_x are taken as zero.
 template <int KIND, int NT>
-__device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4][4], const uint16_t *x, int stride, int n_x)
+__device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4][4], const uint16_t *x, int stride,
+                                            int n_x)
 {
     int lane = threadIdx.x & 31, row = lane >> 2;
 #pragma unroll
@@ -221,8 +227,9 @@ __device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4
 
 // One unit: decode, multiply, with the block scales where the matrix has them. x: at column 0.
 template <int KIND, int NT>
-__device__ __forceinline__ void nb_unit_mma(float acc[NT][4], const nb_unit<KIND> &u, const nb_cuda_matrix &m, int row_tile,
-                                            int i_unit, const uint16_t *x, int x_first_tile, int stride, int n_x)
+__device__ __forceinline__ void nb_unit_mma(float acc[NT][4], const nb_unit<KIND> &u, const nb_cuda_matrix &m,
+                                            int row_tile, int i_unit, const uint16_t *x, int x_first_tile, int stride,
+                                            int n_x)
 {
 #pragma unroll
     for (int i = 0; i < nb_unit<KIND>::n_tile; i++) {
@@ -283,7 +290,13 @@ __device__ __forceinline__ float nb_warp_max(float v)
     return v;
 }
 
-__device__ __forceinline__ float nb_sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-__device__ __forceinline__ float nb_silu(float x) { return x / (1.0f + __expf(-x)); }
+__device__ __forceinline__ float nb_sigmoid(float x)
+{
+    return 1.0f / (1.0f + __expf(-x));
+}
+__device__ __forceinline__ float nb_silu(float x)
+{
+    return x / (1.0f + __expf(-x));
+}
 
 #endif

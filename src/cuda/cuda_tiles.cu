@@ -2,16 +2,23 @@
 #include "cuda/cuda_tiles.cuh"
 
 template <int KIND> static constexpr int units_of = KIND == NB_KIND_BF16 ? 1 : 2; // units of a warp per stage
-enum { STAGES = 2, WARPS_MAX = 16, WARPS_GROUPED = 8, ROWS_MAX = 8, STAGE_BYTES = 104 * 1024 }; // of inputs: two stages fit beside each other
+enum {
+    STAGES = 2,
+    WARPS_MAX = 16,
+    WARPS_GROUPED = 8,
+    ROWS_MAX = 8,
+    STAGE_BYTES = 104 * 1024
+}; // of inputs: two stages fit beside each other
 
-template <int KIND> static constexpr int stage_tiles = units_of<KIND> * nb_unit<KIND>::n_tile;
+template <int KIND> static constexpr int stage_tiles = units_of<KIND> *nb_unit<KIND>::n_tile;
 
 __device__ __forceinline__ void copy_async(void *to, const void *from)
 {
     asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
 }
 
-__device__ static void store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row, float y)
+__device__ static void store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row,
+                                   float y)
 {
     y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
     int64_t at = (int64_t)tok * o.stride + o.first + row;
@@ -20,8 +27,8 @@ __device__ static void store_dense(const nb_cuda_output &o, const nb_cuda_matrix
     if (o.kind == NB_OUT_ADD) ((float *)o.out)[at] += y;
 }
 
-__device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out, int ff,
-                                   float gate, float up)
+__device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out,
+                                   int ff, float gate, float up)
 {
     int half = m.n_out / 2;
     gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
@@ -78,7 +85,8 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     float acc[NT][4] = {};
     auto load = [&](nb_unit<KIND> *u, int stage) {
 #pragma unroll
-        for (int i = 0; i < U; i++) nb_unit_load<KIND>(&u[i], data, scales, (stage * t.n_split + s) * U + i, active ? n_unit : 0);
+        for (int i = 0; i < U; i++)
+            nb_unit_load<KIND>(&u[i], data, scales, (stage * t.n_split + s) * U + i, active ? n_unit : 0);
     };
     auto copy = [&](int stage) {
         uint16_t *to = x + (stage & 1) * NT * 8 * x_stride;
@@ -96,8 +104,10 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     if (!t.n_tile) nb_grid_wait();
     copy(0);
     for (int stage = 0; stage < n_stage; stage++) {
-        if (stage + 1 < n_stage) copy(stage + 1), load(next, stage + 1);
-        else asm volatile("cp.async.commit_group;");
+        if (stage + 1 < n_stage)
+            copy(stage + 1), load(next, stage + 1);
+        else
+            asm volatile("cp.async.commit_group;");
         asm volatile("cp.async.wait_group 1;");
         __syncthreads();
         const uint16_t *from = x + (stage & 1) * NT * 8 * x_stride;
@@ -132,10 +142,12 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
             int n = nt * 8 + 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
             if (n >= count) continue;
             if (!PAIRED) {
-                if (row < m.n_out) store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
+                if (row < m.n_out)
+                    store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
             } else if (c < 2) {
                 int ff = row_tile * 8 + (lane >> 2);
-                if (ff < m.n_out / 2) store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
+                if (ff < m.n_out / 2)
+                    store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
             }
         }
 }
@@ -184,7 +196,8 @@ static int shape_blocks(const nb_cuda_launch *at, nb_tiles_args *t, int nt, int 
     static const int tiles[] = {stage_tiles<0>, stage_tiles<1>, stage_tiles<2>, stage_tiles<3>}; // by kind
     int64_t total = 0;
     for (int i = 0; i < t->n_matrix; i++) total += t->matrix[i].n_row_tile;
-    int n = nb_ceil_div(total * n_column_tile, at->n_sm), most = STAGE_BYTES / (nt * 8 * 2 * tiles[t->matrix[0].kind] * NB_CUDA_K_TILE);
+    int n = nb_ceil_div(total * n_column_tile, at->n_sm),
+        most = STAGE_BYTES / (nt * 8 * 2 * tiles[t->matrix[0].kind] * NB_CUDA_K_TILE);
     t->n_row_warp = n < 1 ? 1 : n > ROWS_MAX ? ROWS_MAX : n;
     t->n_split = WARPS_MAX / t->n_row_warp;
     if (t->n_split > most) t->n_split = most;

@@ -11,18 +11,19 @@
 
 typedef struct nb_tiles_args {
     int n_matrix;
-    nb_cuda_matrix matrix[NB_CUDA_MATRIX_MAX], shared; // dense: of one kind and input; grouped: expert 0's, the shared expert's
+    nb_cuda_matrix matrix[NB_CUDA_MATRIX_MAX],
+        shared; // dense: of one kind and input; grouped: expert 0's, the shared expert's
     nb_cuda_output output[NB_CUDA_MATRIX_MAX];
-    int block_first[NB_CUDA_MATRIX_MAX + 1]; // filled at the launch
-    int64_t data_stride, scale_stride;  // from expert to expert
+    int block_first[NB_CUDA_MATRIX_MAX + 1];       // filled at the launch
+    int64_t data_stride, scale_stride;             // from expert to expert
     const float *multiplier_low, *multiplier_high; // [n_expert], or NULL: the matrix's own
-    const uint16_t *input;              // [.][input_stride] bf16 or f16
-    int input_stride, n_row;            // n_row: dense: tokens
-    const int32_t *n_tile;              // grouped: [1]; NULL: dense
+    const uint16_t *input;                         // [.][input_stride] bf16 or f16
+    int input_stride, n_row;                       // n_row: dense: tokens
+    const int32_t *n_tile;                         // grouped: [1]; NULL: dense
     const nb_cuda_tile *tile;
-    const int32_t *pair_token;          // grouped: input row of a pair; NULL: the pair itself
-    int n_expert, n_pair;               // the shared expert's rows of outputs follow the n_pair routed ones
-    int inter_f16;                      // paired: activations are rounded to e4m3(x * inter_inverse) in f16
+    const int32_t *pair_token; // grouped: input row of a pair; NULL: the pair itself
+    int n_expert, n_pair;      // the shared expert's rows of outputs follow the n_pair routed ones
+    int inter_f16;             // paired: activations are rounded to e4m3(x * inter_inverse) in f16
     float inter_inverse;
     int n_row_warp, n_split;
 } nb_tiles_args;

@@ -1,5 +1,5 @@
-// Times of single kernels: events between the nodes of a graph, so that the host's launches are not in them. Without dependent
-// launch, whose overlap belongs to no kernel.
+// Times of single kernels: events between the nodes of a graph, so that the host's launches are not in them. Without
+// dependent launch, whose overlap belongs to no kernel.
 #include <stdlib.h>
 
 #include "cuda/cuda_internal.h"

@@ -1,5 +1,5 @@
-// The CUDA device against the goldens of the demo checkpoint (PyTorch, fp32) and against itself: the same prompt whole, in
-// chunks, token by token, and in a batch. Skipped where there is no GPU.
+// The CUDA device against the goldens of the demo checkpoint (PyTorch, fp32) and against itself: the same prompt whole,
+// in chunks, token by token, and in a batch. Skipped where there is no GPU.
 #include "support/check.h"
 
 #include <math.h>
@@ -43,7 +43,12 @@ static fixture *open_fixture(void)
     nb_test_ok(nb_checkpoint_open(nb_test_path("models/demo"), &f.ckpt, &err), &err);
     nb_test_ok(nb_model_bind(f.ckpt, &f.model, &err), &err);
     nb_test_ok(f.device->ops->load(f.device, f.model, &err), &err);
-    nb_reserve r = {.kv = NB_KV_BF16, .n_slot = MAX_SEQ, .n_page = N_PAGE, .max_tok = MAX_TOK, .max_seq = MAX_SEQ, .max_row = MAX_SEQ};
+    nb_reserve r = {.kv = NB_KV_BF16,
+                    .n_slot = MAX_SEQ,
+                    .n_page = N_PAGE,
+                    .max_tok = MAX_TOK,
+                    .max_seq = MAX_SEQ,
+                    .max_row = MAX_SEQ};
     nb_test_ok(f.device->ops->reserve(f.device, &r, &err), &err);
     return &f;
 }
@@ -59,7 +64,11 @@ static fixture *fixture_or_skip(void)
 
 static nb_row logits_row(int tok, int seq)
 {
-    return (nb_row){.tok = tok, .seq = seq, .flags = NB_ROW_SAMPLE | NB_ROW_LOGITS, .target = -1, .mask_first = -1,
+    return (nb_row){.tok = tok,
+                    .seq = seq,
+                    .flags = NB_ROW_SAMPLE | NB_ROW_LOGITS,
+                    .target = -1,
+                    .mask_first = -1,
                     .sampling = {.top_p = 1, .repetition_penalty = 1}};
 }
 
@@ -71,14 +80,23 @@ static int run(const fixture *f, const int32_t *tok, int n_past, int n, int n_co
     nb_row row[MAX_SEQ];
     nb_error err;
     nb_result r;
-    int n_page = (n_past + n + NB_PAGE_TOKENS - 1) / NB_PAGE_TOKENS, vocab = f->model->config.vocab_size, each = N_PAGE / n_copy;
+    int n_page = (n_past + n + NB_PAGE_TOKENS - 1) / NB_PAGE_TOKENS, vocab = f->model->config.vocab_size,
+        each = N_PAGE / n_copy;
     for (int c = 0; c < n_copy; c++) {
         memcpy(all + c * n, tok, (size_t)n * sizeof *tok);
-        seq[c] = (nb_seq){.slot = c, .n_past = n_past, .n_new = n, .tok_first = c * n, .page_first = c * n_page, .n_page = n_page};
+        seq[c] = (nb_seq){
+            .slot = c, .n_past = n_past, .n_new = n, .tok_first = c * n, .page_first = c * n_page, .n_page = n_page};
         for (int i = 0; i < n_page; i++) page[c * n_page + i] = c * each + i;
         row[c] = logits_row(c * n + n - 1, c);
     }
-    nb_batch b = {.n_tok = n * n_copy, .n_seq = n_copy, .n_page = n_copy * n_page, .n_row = n_copy, .tok = all, .seq = seq, .page = page, .row = row};
+    nb_batch b = {.n_tok = n * n_copy,
+                  .n_seq = n_copy,
+                  .n_page = n_copy * n_page,
+                  .n_row = n_copy,
+                  .tok = all,
+                  .seq = seq,
+                  .page = page,
+                  .row = row};
     nb_test_ok(f->device->ops->submit(f->device, &b, &err), &err);
     nb_test_ok(f->device->ops->wait(f->device, &r, &err), &err);
     assert_int_equal(r.n_row, n_copy);
@@ -140,27 +158,52 @@ static void greedy(const char *prompt, int chunk, int n_copy)
         if (next != want[i]) wrong++;
         next = run(f, &want[i], n + i, 1, n_copy, logits);
     }
-    print_message("%s in chunks of %d, %d copies: logits differ by %.3f at most, %d of %d greedy ids\n", prompt, chunk, n_copy, error, wrong, GREEDY);
+    print_message("%s in chunks of %d, %d copies: logits differ by %.3f at most, %d of %d greedy ids\n", prompt, chunk,
+                  n_copy, error, wrong, GREEDY);
     assert_true(error < 0.25);
     assert_true(wrong <= 1); // a near tie may fall the other way in bf16
 }
 
-static void short_prompt_whole(void **state) { (void)state, greedy("short", MAX_TOK, 1); }
-static void short_prompt_by_token(void **state) { (void)state, greedy("short", 1, 1); }
-static void short_prompt_by_token_batched(void **state) { (void)state, greedy("short", 1, 20); }
-static void short_prompt_in_sevens(void **state) { (void)state, greedy("short", 7, 3); }
-static void tool_prompt_whole(void **state) { (void)state, greedy("tool", MAX_TOK, 1); }
-static void tool_prompt_in_chunks_batched(void **state) { (void)state, greedy("tool", 63, 5); }
-static void recall_prompt_whole(void **state) { (void)state, greedy("recall", MAX_TOK, 1); }
-static void recall_prompt_in_chunks(void **state) { (void)state, greedy("recall", 64, 2); }
+static void short_prompt_whole(void **state)
+{
+    (void)state, greedy("short", MAX_TOK, 1);
+}
+static void short_prompt_by_token(void **state)
+{
+    (void)state, greedy("short", 1, 1);
+}
+static void short_prompt_by_token_batched(void **state)
+{
+    (void)state, greedy("short", 1, 20);
+}
+static void short_prompt_in_sevens(void **state)
+{
+    (void)state, greedy("short", 7, 3);
+}
+static void tool_prompt_whole(void **state)
+{
+    (void)state, greedy("tool", MAX_TOK, 1);
+}
+static void tool_prompt_in_chunks_batched(void **state)
+{
+    (void)state, greedy("tool", 63, 5);
+}
+static void recall_prompt_whole(void **state)
+{
+    (void)state, greedy("recall", MAX_TOK, 1);
+}
+static void recall_prompt_in_chunks(void **state)
+{
+    (void)state, greedy("recall", 64, 2);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(residuals_follow_the_reference),  cmocka_unit_test(short_prompt_whole),
-        cmocka_unit_test(short_prompt_by_token),           cmocka_unit_test(short_prompt_by_token_batched),
-        cmocka_unit_test(short_prompt_in_sevens),          cmocka_unit_test(tool_prompt_whole),
-        cmocka_unit_test(tool_prompt_in_chunks_batched),   cmocka_unit_test(recall_prompt_whole),
+        cmocka_unit_test(residuals_follow_the_reference), cmocka_unit_test(short_prompt_whole),
+        cmocka_unit_test(short_prompt_by_token),          cmocka_unit_test(short_prompt_by_token_batched),
+        cmocka_unit_test(short_prompt_in_sevens),         cmocka_unit_test(tool_prompt_whole),
+        cmocka_unit_test(tool_prompt_in_chunks_batched),  cmocka_unit_test(recall_prompt_whole),
         cmocka_unit_test(recall_prompt_in_chunks),
     };
     return nb_test_run("cuda_golden", tests);
