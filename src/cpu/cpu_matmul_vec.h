@@ -2,19 +2,21 @@
 // file compiled twice.
 //
 // Order of summation, the same on every path (that is invariant 1 of cpu_kernels.h): the inputs of a row are cut into
-// segments of at most SEGMENT, also at the borders of FP8 blocks. Within a segment lane i adds the inputs i, i + STEP,
-// ...; then total += segment's sum * scale, lane by lane; at the end the lanes are added. NVFP4 block scales are
-// multiplied into the weight (exact: 2 and 4 significant bits); scale_2 and FP8 scales are the segment's scale.
+// segments of at most SEGMENT, also at the borders of FP8 blocks. Within a segment lane i adds the inputs i, i + VF,
+// ... (pairs of inputs where steps are pairs); then total += segment's sum * scale, lane by lane; at the end the lanes
+// are added. NVFP4 block scales are multiplied into the weight (exact: 2 and 4 significant bits); scale_2 and FP8
+// scales are the segment's scale.
 //
 // Weights of OUTS outputs are decoded in registers and used for up to TILE rows. With more rows than that, a segment is
-// decoded once into a buffer in L1, which then plays the part of an F32 weight.
-#include <math.h>
-
+// decoded once into a buffer in L1, which then plays the part of an F32 or BF16 weight.
+//
+// With NB_MATMUL_PAIRS (cpu_matmul_pairs.h), bf16 inputs meet BF16, FP8 and NVFP4 weights, all exact in bf16, in
+// AVX-512's dot product of bf16 pairs: twice the work of a multiply-add, and half of what is loaded.
 #include "cpu/cpu_kernels_internal.h"
 #include "numeric/nvfp4.h"
 
 enum { OUTS = NB_CPU_OUT_STEP, SEGMENT = 512, GROUP = 32, SCALES = SEGMENT / NB_NVFP4_BLOCK };
-enum { INPUT_F32, INPUT_BF16 }; // kinds of input as the inner loop sees them
+enum { INPUT_F32, INPUT_BF16, INPUT_PAIRS }; // kinds of input as the inner loop sees them
 
 typedef struct weights { // OUTS rows of one segment
     const void *data[OUTS];
@@ -63,11 +65,20 @@ NB_VEC vf load_weight(nb_format format, const weights *w, int out, int i, int n)
 NB_VEC void tile_step(nb_format format, int kind, const weights *w, const rows *x, int row, int n_row, int i, int n,
                       vf sum[TILE][OUTS])
 {
+    vf weight[OUTS];
+    for (int o = 0; o < OUTS; o++) weight[o] = load_weight(format, w, o, i, n);
     for (int r = 0; r < n_row; r++) {
         vf in = load_input(kind, x, row + r, i, n);
-        for (int o = 0; o < OUTS; o++) sum[r][o] = vf_fma(load_weight(format, w, o, i, n), in, sum[r][o]);
+        for (int o = 0; o < OUTS; o++) sum[r][o] = vf_fma(weight[o], in, sum[r][o]);
     }
 }
+
+#ifdef NB_MATMUL_PAIRS
+#include "cpu/cpu_matmul_pairs.h"
+enum { INPUT_BEST = INPUT_PAIRS }; // of bf16 inputs
+#else
+enum { INPUT_BEST = INPUT_BF16 };
+#endif
 
 NB_VEC void tile(nb_format format, int kind, const weights *w, const rows *x, int row, int n_row, totals total)
 {
@@ -76,6 +87,9 @@ NB_VEC void tile(nb_format format, int kind, const weights *w, const rows *x, in
     for (int r = 0; r < n_row; r++) {
         for (int o = 0; o < OUTS; o++) sum[r][o] = vf_set(0);
     }
+#ifdef NB_MATMUL_PAIRS
+    if (kind == INPUT_PAIRS) i = tile_pairs(format, w, x, row, n_row, sum);
+#endif
     for (; i + VF <= x->n; i += VF) tile_step(format, kind, w, x, row, n_row, i, VF, sum);
     if (i < x->n) tile_step(format, kind, w, x, row, n_row, i, x->n - i, sum);
     for (int r = 0; r < n_row; r++) {
@@ -83,55 +97,73 @@ NB_VEC void tile(nb_format format, int kind, const weights *w, const rows *x, in
     }
 }
 
-// Where the segment that begins at input `from` ends: at SEGMENT inputs, or at the border of an FP8 block.
-NB_VEC int segment_end(const nb_linear *l, int from)
-{
-    int to = from + SEGMENT < l->n_in ? from + SEGMENT : l->n_in;
-    if (l->format != NB_FORMAT_FP8) return to;
-    int border = (from / l->block_in + 1) * l->block_in;
-    return border < to ? border : to;
-}
+// OUTS rows of the linear, whole, found once: the divisions by block sizes are slow.
+typedef struct outputs {
+    const uint8_t *data[OUTS], *scale[OUTS];
+    const float *block_scale[OUTS];
+} outputs;
 
-NB_VEC const void *weight_at(const nb_linear *l, int64_t out, int from)
+NB_VEC int64_t data_bytes(nb_format format, int64_t n)
 {
-    int64_t at = out * l->n_in + from;
-    switch (l->format) {
-    case NB_FORMAT_FP8: return (const uint8_t *)l->data + at;
-    case NB_FORMAT_NVFP4: return (const uint8_t *)l->data + at / 2;
-    case NB_FORMAT_F32: return (const float *)l->data + at;
-    default: return (const uint16_t *)l->data + at;
+    switch (format) {
+    case NB_FORMAT_FP8: return n;
+    case NB_FORMAT_NVFP4: return n / 2;
+    case NB_FORMAT_F32: return n * 4;
+    default: return n * 2;
     }
 }
 
-// The OUTS rows from `out` of one segment; rows past n_out repeat the last one and are not used.
-NB_VEC void open_weights(const nb_linear *l, int out, int from, int to, weights *w)
+// The rows from `out`; rows past n_out repeat the last one and are not used.
+NB_VEC void find_outputs(nb_format format, const nb_linear *l, int out, outputs *all)
 {
     for (int o = 0; o < OUTS; o++) {
         int64_t row = out + o < l->n_out ? out + o : l->n_out - 1;
-        w->data[o] = weight_at(l, row, from);
-        w->scale[o] = 1;
-        if (l->format == NB_FORMAT_FP8) {
-            int64_t n_block = (l->n_in + l->block_in - 1) / l->block_in;
-            w->scale[o] = l->block_scale[row / l->block_out * n_block + from / l->block_in];
-        }
-        if (l->format == NB_FORMAT_NVFP4) {
-            const uint8_t *code = l->scale + (row * l->n_in + from) / NB_NVFP4_BLOCK;
-            for (int b = 0; b < (to - from) / NB_NVFP4_BLOCK; b++) w->block_scale[o][b] = nb_e4m3_to_f32(code[b]);
-            w->scale[o] = l->scale_2;
+        all->data[o] = (const uint8_t *)l->data + data_bytes(format, row * l->n_in);
+        if (format == NB_FORMAT_NVFP4) all->scale[o] = l->scale + row * (l->n_in / NB_NVFP4_BLOCK);
+        if (format == NB_FORMAT_FP8) {
+            int64_t n_block = (l->n_in + (int64_t)l->block_in - 1) / l->block_in;
+            all->block_scale[o] = l->block_scale + row / l->block_out * n_block;
         }
     }
 }
 
+NB_VEC void load_block_scales(const uint8_t *code, int n, float *scale)
+{
+    int i = 0;
+    for (; i + VF <= n; i += VF) vf_store(scale + i, vf_load_e4m3(code + i));
+    if (i < n) vf_store_part(scale + i, vf_load_e4m3_part(code + i, n - i), n - i);
+}
+
+// Takes the segment that begins at input `from`; returns its length: SEGMENT, or less at the end of the row or at the
+// border of an FP8 block.
+NB_VEC int take_segment(nb_format format, const nb_linear *l, const outputs *all, int from, weights *w)
+{
+    int n = l->n_in - from < SEGMENT ? l->n_in - from : SEGMENT, i_block = 0;
+    if (format == NB_FORMAT_FP8) {
+        i_block = from / l->block_in;
+        int left = l->block_in - (from - i_block * l->block_in);
+        n = left < n ? left : n;
+    }
+    for (int o = 0; o < OUTS; o++) {
+        w->data[o] = all->data[o] + data_bytes(format, from);
+        w->scale[o] = format == NB_FORMAT_FP8     ? all->block_scale[o][i_block]
+                      : format == NB_FORMAT_NVFP4 ? l->scale_2
+                                                  : 1;
+        if (format == NB_FORMAT_NVFP4)
+            load_block_scales(all->scale[o] + from / NB_NVFP4_BLOCK, n / NB_NVFP4_BLOCK, w->block_scale[o]);
+    }
+    return n;
+}
+
 // Decodes the segment into buffer[OUTS][SEGMENT], from where it is used as F32: the same values, so the same sums.
-NB_VEC void decode_weights(nb_format format, const weights *w, int n, float *buffer, weights *decoded)
+NB_VEC void decode_weights(nb_format format, weights *w, int n, float *buffer)
 {
     for (int o = 0; o < OUTS; o++) {
         float *to = buffer + o * SEGMENT;
         int i = 0;
         for (; i + VF <= n; i += VF) vf_store(to + i, load_weight(format, w, o, i, VF));
         if (i < n) vf_store_part(to + i, load_weight(format, w, o, i, n - i), n - i);
-        decoded->data[o] = to;
-        decoded->scale[o] = w->scale[o];
+        w->data[o] = to;
     }
 }
 
@@ -139,19 +171,23 @@ NB_VEC void run_tiles(nb_format format, int kind, const weights *w, const rows *
 {
     int row = 0;
     for (; row + TILE <= x->n_row; row += TILE) tile(format, kind, w, x, row, TILE, total);
+    for (; row + TILE / 2 <= x->n_row; row += TILE / 2) tile(format, kind, w, x, row, TILE / 2, total);
     for (; row < x->n_row; row++) tile(format, kind, w, x, row, 1, total);
 }
 
-NB_VEC void run_segment(nb_format format, int kind, const weights *w, const rows *x, totals total)
+NB_VEC void run_segment(nb_format format, int kind, weights *w, const rows *x, totals total)
 {
-    if (x->n_row <= TILE || format == NB_FORMAT_F32) {
+    _Alignas(64) float buffer[OUTS * SEGMENT];
+    nb_format buffer_format = kind == INPUT_PAIRS ? NB_FORMAT_BF16 : NB_FORMAT_F32;
+    if (x->n_row <= TILE || format == buffer_format) {
         run_tiles(format, kind, w, x, total);
         return;
     }
-    float buffer[OUTS * SEGMENT];
-    weights decoded;
-    decode_weights(format, w, x->n, buffer, &decoded);
-    run_tiles(NB_FORMAT_F32, kind, &decoded, x, total);
+#ifdef NB_MATMUL_PAIRS
+    if (kind == INPUT_PAIRS) decode_pairs(format, w, x->n, (uint16_t *)buffer);
+#endif
+    if (kind != INPUT_PAIRS) decode_weights(format, w, x->n, buffer);
+    run_tiles(buffer_format, kind, w, x, total);
 }
 
 NB_VEC void store_totals(const nb_cpu_matmul *m, int out, int n_out, int row, int n_row, totals total)
@@ -163,51 +199,53 @@ NB_VEC void store_totals(const nb_cpu_matmul *m, int out, int n_out, int row, in
 }
 
 // OUTS outputs of up to GROUP rows.
-NB_VEC void run_group(nb_format format, int kind, const nb_cpu_matmul *m, int out, int n_out, int row, int n_row)
+NB_VEC void run_group(nb_format format, int kind, const nb_cpu_matmul *m, const outputs *all, int row, int n_row,
+                      totals total)
 {
-    totals total;
     for (int r = 0; r < n_row; r++) {
         for (int o = 0; o < OUTS; o++) total[r][o] = vf_set(0);
     }
-    for (int from = 0, to; from < m->linear->n_in; from = to) {
-        to = segment_end(m->linear, from);
+    int64_t x_bytes = kind == INPUT_F32 ? sizeof(float) : sizeof(uint16_t);
+    for (int from = 0, n; from < m->linear->n_in; from += n) {
         weights w;
-        open_weights(m->linear, out, from, to, &w);
-        rows x = {.stride = m->x_stride, .n_row = n_row, .n = to - from};
-        int64_t at = row * m->x_stride + from;
-        x.x =
-            kind == INPUT_F32 ? (const void *)((const float *)m->x + at) : (const void *)((const uint16_t *)m->x + at);
-        run_segment(format, kind, &w, &x, total);
+        n = take_segment(format, m->linear, all, from, &w);
+        const char *x = (const char *)m->x + (row * m->x_stride + from) * x_bytes;
+        run_segment(format, kind, &w, &(rows){x, m->x_stride, n_row, n}, total);
     }
-    store_totals(m, out, n_out, row, n_row, total);
 }
 
 NB_VEC void run_outputs(nb_format format, int kind, const nb_cpu_matmul *m, int out_from, int out_to)
 {
+    totals total;
     for (int out = out_from; out < out_to; out += OUTS) {
+        outputs all;
+        find_outputs(format, m->linear, out, &all);
         int n_out = out_to - out < OUTS ? out_to - out : OUTS;
-        for (int row = 0; row < m->n_row; row += GROUP)
-            run_group(format, kind, m, out, n_out, row, m->n_row - row < GROUP ? m->n_row - row : GROUP);
+        for (int row = 0; row < m->n_row; row += GROUP) {
+            int n_row = m->n_row - row < GROUP ? m->n_row - row : GROUP;
+            run_group(format, kind, m, &all, row, n_row, total);
+            store_totals(m, out, n_out, row, n_row, total);
+        }
     }
 }
 
 // One compiled loop for each format and kind of input.
-#define NB_MATMUL_CASE(format)                                    \
-    case format:                                                  \
-        if (m->x_bf16)                                            \
-            run_outputs(format, INPUT_BF16, m, out_from, out_to); \
-        else                                                      \
-            run_outputs(format, INPUT_F32, m, out_from, out_to);  \
+#define NB_MATMUL_CASE(format, kind_of_bf16)                        \
+    case format:                                                    \
+        if (m->x_bf16)                                              \
+            run_outputs(format, kind_of_bf16, m, out_from, out_to); \
+        else                                                        \
+            run_outputs(format, INPUT_F32, m, out_from, out_to);    \
         break
 
 static void matmul_vec(const nb_cpu_matmul *m, int out_from, int out_to)
 {
     switch (m->linear->format) {
-        NB_MATMUL_CASE(NB_FORMAT_BF16);
-        NB_MATMUL_CASE(NB_FORMAT_F16);
-        NB_MATMUL_CASE(NB_FORMAT_F32);
-        NB_MATMUL_CASE(NB_FORMAT_FP8);
-        NB_MATMUL_CASE(NB_FORMAT_NVFP4);
+        NB_MATMUL_CASE(NB_FORMAT_BF16, INPUT_BEST);
+        NB_MATMUL_CASE(NB_FORMAT_F16, INPUT_BF16);
+        NB_MATMUL_CASE(NB_FORMAT_F32, INPUT_BF16);
+        NB_MATMUL_CASE(NB_FORMAT_FP8, INPUT_BEST);
+        NB_MATMUL_CASE(NB_FORMAT_NVFP4, INPUT_BEST);
     case NB_FORMAT_COUNT: break;
     }
 }

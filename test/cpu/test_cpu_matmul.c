@@ -148,29 +148,117 @@ static void vector_kernels_equal_the_definition(void **state)
     if (n == 0) skip();
 }
 
-// Row r alone, in a batch, and by other ranges of outputs: the same bits.
+// Row r alone, in batches of other sizes, and by other ranges of outputs: the same bits.
+static void check_neighbours(const nb_cpu_kernel_set *set, nb_format format, bool x_bf16)
+{
+    enum { N_IN = 1040 };
+    static const int n_row[] = {1, 2, 3, 4, 5, 8, 9, 33};
+    weight w = make_weight(format, N_IN);
+    float *x = nb_alloc(sizeof(float) * ROWS_MAX * N_IN), all[ROWS_MAX * N_OUT], some[ROWS_MAX * N_OUT];
+    for (int i = 0; i < ROWS_MAX * N_IN; i++) {
+        if (x_bf16)
+            ((uint16_t *)x)[i] = nb_bf16_from_f32(uniform(9, (uint64_t)i));
+        else
+            x[i] = uniform(9, (uint64_t)i);
+    }
+    nb_cpu_matmul m = {&w.linear, x, x_bf16, 1.5f, N_IN, ROWS_MAX, all, N_OUT, false};
+    set->matmul(&m, 0, N_OUT);
+    m.y = some;
+    for (size_t n = 0; n < sizeof n_row / sizeof *n_row; n++) {
+        m.n_row = n_row[n];
+        for (int row = 0; row + m.n_row <= ROWS_MAX; row += m.n_row) {
+            m.x = (const char *)x + row * N_IN * (x_bf16 ? 2 : 4);
+            set->matmul(&m, 0, 3);
+            set->matmul(&m, 3, 4);
+            set->matmul(&m, 4, N_OUT);
+            assert_memory_equal(some, all + row * N_OUT, sizeof *some * (size_t)m.n_row * N_OUT);
+        }
+    }
+    free(x);
+    drop_weight(&w);
+}
+
 static void an_output_does_not_depend_on_its_neighbours(void **state)
 {
     (void)state;
-    for (int which = NB_CPU_SCALAR; which <= NB_CPU_AVX512; which++) {
-        for (int format = 0; format < NB_FORMAT_COUNT && has((nb_cpu_kernels)which); format++) {
-            weight w = make_weight((nb_format)format, 1040);
-            float *x = nb_alloc(sizeof(float) * ROWS_MAX * 1040), all[ROWS_MAX * N_OUT], one[N_OUT];
-            for (int i = 0; i < ROWS_MAX * 1040; i++) x[i] = uniform(9, (uint64_t)i);
-            run((nb_cpu_kernels)which, &w, x, false, ROWS_MAX, all);
-            for (int row = 0; row < ROWS_MAX; row++) {
-                run((nb_cpu_kernels)which, &w, x + row * 1040, false, 1, one);
-                assert_memory_equal(one, all + row * N_OUT, sizeof one);
-            }
-            const nb_cpu_kernel_set *set;
-            nb_error err;
-            nb_test_ok(nb_cpu_kernels_find((nb_cpu_kernels)which, &set, &err), &err);
-            nb_cpu_matmul m = {&w.linear, x, false, 1.5f, 1040, 1, one, N_OUT, false};
-            for (int out = 0; out < N_OUT; out++) set->matmul(&m, out, out + 1);
-            assert_memory_equal(one, all, sizeof one);
-            free(x);
-            drop_weight(&w);
+    for (nb_cpu_kernels which = NB_CPU_SCALAR; which <= NB_CPU_AVX512; which++) {
+        const nb_cpu_kernel_set *set;
+        if (nb_cpu_kernels_find(which, &set, NULL) != NB_OK) continue;
+        for (int format = 0; format < NB_FORMAT_COUNT; format++) {
+            check_neighbours(set, (nb_format)format, false);
+            check_neighbours(set, (nb_format)format, true);
         }
+    }
+}
+
+static void outputs_are_added_where_asked_and_others_are_kept(void **state)
+{
+    (void)state;
+    enum { N_IN = 65, STRIDE = 20 };
+    weight w = make_weight(NB_FORMAT_BF16, N_IN);
+    float x[2 * N_IN], plain[2 * STRIDE], y[2 * STRIDE];
+    for (int i = 0; i < 2 * N_IN; i++) x[i] = uniform(9, (uint64_t)i);
+    for (nb_cpu_kernels which = NB_CPU_SCALAR; which <= NB_CPU_AVX512; which++) {
+        const nb_cpu_kernel_set *set;
+        if (nb_cpu_kernels_find(which, &set, NULL) != NB_OK) continue;
+        nb_cpu_matmul m = {&w.linear, x, false, 1, N_IN, 2, plain, STRIDE, false};
+        set->matmul(&m, 0, N_OUT);
+        for (int i = 0; i < 2 * STRIDE; i++) y[i] = 100;
+        m.y = y;
+        m.add = true;
+        set->matmul(&m, 2, 9);
+        for (int i = 0; i < 2 * STRIDE; i++) {
+            float expected = i % STRIDE >= 2 && i % STRIDE < 9 ? 100 + plain[i] : 100;
+            assert_true(y[i] == expected);
+        }
+    }
+    drop_weight(&w);
+}
+
+// A linear of one output, whose weights are read one by one with an input of one 1.
+static void check_codes(const nb_cpu_kernel_set *set, const nb_linear *l, const float *expected)
+{
+    static float x[4096], y[2];
+    static uint16_t x_bf16[4096];
+    for (int i = 0; i < l->n_in; i++) {
+        x[i] = 1;
+        x_bf16[i] = 0x3f80;
+        set->matmul(&(nb_cpu_matmul){l, x, false, 1, l->n_in, 1, &y[0], 1, false}, 0, 1);
+        set->matmul(&(nb_cpu_matmul){l, x_bf16, true, 1, l->n_in, 1, &y[1], 1, false}, 0, 1);
+        if (y[0] != expected[i] || y[1] != expected[i]) {
+            fail_msg("%s %s weight %d is %g and %g, not %g", set->name, nb_format_name(l->format), i, (double)y[0],
+                     (double)y[1], (double)expected[i]);
+        }
+        x[i] = 0;
+        x_bf16[i] = 0;
+    }
+}
+
+static void every_code_decodes_exactly(void **state)
+{
+    (void)state;
+    enum { N_FP8 = 254, N_SCALE = 126 };
+    uint8_t fp8[N_FP8], packed[N_SCALE * 8], scale[N_SCALE];
+    float one = 1, expected[N_SCALE * 16];
+    for (int i = 0; i < N_FP8; i++) fp8[i] = (uint8_t)(i < 127 ? i : i + 1); // all but the two NaN
+    for (int i = 0; i < N_SCALE; i++) scale[i] = (uint8_t)(i + 1);
+    for (int i = 0; i < N_SCALE * 8; i++) packed[i] = (uint8_t)(i * 0x22 | (i * 0x22 + 1) << 4);
+    nb_linear l8 = {.format = NB_FORMAT_FP8,
+                    .n_out = 1,
+                    .n_in = N_FP8,
+                    .data = fp8,
+                    .block_scale = &one,
+                    .block_out = 1,
+                    .block_in = N_FP8};
+    nb_linear l4 = {
+        .format = NB_FORMAT_NVFP4, .n_out = 1, .n_in = N_SCALE * 16, .data = packed, .scale = scale, .scale_2 = 1};
+    for (nb_cpu_kernels which = NB_CPU_SCALAR; which <= NB_CPU_AVX512; which++) {
+        const nb_cpu_kernel_set *set;
+        if (nb_cpu_kernels_find(which, &set, NULL) != NB_OK) continue;
+        nb_linear_decode_row(&l8, 0, expected);
+        check_codes(set, &l8, expected);
+        nb_linear_decode_row(&l4, 0, expected);
+        check_codes(set, &l4, expected);
     }
 }
 
@@ -180,6 +268,8 @@ int main(void)
         cmocka_unit_test(scalar_kernels_equal_the_definition),
         cmocka_unit_test(vector_kernels_equal_the_definition),
         cmocka_unit_test(an_output_does_not_depend_on_its_neighbours),
+        cmocka_unit_test(outputs_are_added_where_asked_and_others_are_kept),
+        cmocka_unit_test(every_code_decodes_exactly),
     };
     return nb_test_run("cpu_matmul", tests);
 }
