@@ -143,6 +143,9 @@ void nb_cpu_pass_begin(nb_cpu *cpu, nb_cpu_pass *pass); // after its spans are s
 void nb_cpu_norm(nb_cpu *cpu, const float *x, const float *weight, int n_row, float *y); // RMSNorm of [n_row][d_model]
 void nb_cpu_tap_rows(nb_cpu *cpu, nb_tap_site site, int layer, const float *data, int64_t n_row, int64_t n_col);
 
+// Multiply-adds (about 30 microseconds of them) below which starting the team costs more than it saves.
+enum { NB_CPU_TEAM_COST = 1 << 19 };
+
 // Splits [0, n) into ranges for the team; inline if the whole costs little. `cost` of one element: multiply-adds,
 // about.
 typedef void (*nb_cpu_range_fn)(void *user, int from, int to, int i_thread);

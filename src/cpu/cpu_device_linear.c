@@ -103,14 +103,17 @@ static void tap_inputs(nb_cpu *cpu)
     }
 }
 
-static int lay_tasks(nb_cpu_linears *l)
+// The number of tasks; *total is their cost.
+static int lay_tasks(nb_cpu_linears *l, int64_t *total)
 {
     int n_task = 0;
+    *total = 0;
     for (int i = 0; i < l->n_job; i++) {
         nb_cpu_linear_job *job = &l->job[i];
         int64_t cost = (int64_t)job->matmul.n_row * job->matmul.linear->n_in;
         int64_t block = TASK_COST / cost / NB_CPU_OUT_STEP * NB_CPU_OUT_STEP;
         int n_out = job->matmul.linear->n_out;
+        *total += cost * n_out;
         job->block = block < 4 * NB_CPU_OUT_STEP ? 4 * NB_CPU_OUT_STEP : block > n_out ? n_out : (int)block;
         job->first_task = n_task;
         n_task += (n_out + job->block - 1) / job->block;
@@ -146,10 +149,11 @@ void nb_cpu_linear_run(nb_cpu *cpu)
     nb_cpu_linears *l = &cpu->linears;
     round_inputs(cpu);
     if (cpu->tap) tap_inputs(cpu);
-    int n_task = lay_tasks(l);
-    if (n_task == 1)
-        run_task(cpu, 0, 0);
-    else if (n_task > 1)
+    int64_t total;
+    int n_task = lay_tasks(l, &total);
+    if (total < NB_CPU_TEAM_COST)
+        for (int i = 0; i < n_task; i++) run_task(cpu, i, 0);
+    else
         nb_threads_run(cpu->team, run_task, cpu, n_task);
     l->n_job = 0;
     l->n_word = 0;

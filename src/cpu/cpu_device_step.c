@@ -2,8 +2,7 @@
 #include "cpu/cpu_device_internal.h"
 #include "model/step.h"
 
-// Multiply-adds below which starting the team costs more than it saves.
-enum { INLINE_COST = 1 << 16, RANGES_PER_THREAD = 4 };
+enum { RANGES_PER_THREAD = 4 };
 
 typedef struct nb_split {
     nb_cpu_range_fn fn;
@@ -20,14 +19,13 @@ static void split_task(void *user, int i_task, int i_thread)
 
 void nb_cpu_split(nb_cpu *cpu, nb_cpu_range_fn fn, void *user, int n, int64_t cost)
 {
-    int64_t n_range = n * cost / (INLINE_COST / 2), most = nb_threads_count(cpu->team) * RANGES_PER_THREAD;
-    if (n_range > most) n_range = most;
-    if (n_range > n) n_range = n;
-    if (n_range < 2 || most == RANGES_PER_THREAD) {
+    int n_thread = nb_threads_count(cpu->team),
+        n_range = n < n_thread * RANGES_PER_THREAD ? n : n_thread * RANGES_PER_THREAD;
+    if (n_range < 2 || n_thread == 1 || n * cost < NB_CPU_TEAM_COST) {
         fn(user, 0, n, 0);
         return;
     }
-    nb_split split = {fn, user, n, (int)n_range};
+    nb_split split = {fn, user, n, n_range};
     nb_threads_run(cpu->team, split_task, &split, split.n_range);
 }
 
