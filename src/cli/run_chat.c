@@ -22,6 +22,7 @@ static void print_part(void *user, const nb_part *part)
     turn *t = user;
     bool dim = part->kind == NB_PART_REASONING;
     nb_buf_add_str(dim ? &t->reasoning : &t->content, part->text);
+    if (t->dimmed && !dim) fputs("\n\n", stdout); // the answer stands apart from the thinking
     if (t->color && dim != t->dimmed) fputs(dim ? DIM : PLAIN, stdout);
     t->dimmed = dim;
     fwrite(part->text.ptr, 1, part->text.len, stdout);
