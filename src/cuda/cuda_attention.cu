@@ -259,11 +259,17 @@ __device__ static void add_splits(const nb_cuda_attention &p, const nb_attention
         for (int j = 0; j < n_split; j++) factor[j][threadIdx.x] /= sum;
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < n_column * D; i += THREADS) {
-        float y = 0;
-#pragma unroll 8
-        for (int j = 0; j < n_split; j++) y += factor[j][i / D] * __ldcg(&part[(int64_t)j * COLUMNS * D + i]);
-        store_out<D>(p, s, kv, first + i / D, i % D, y * p.v_scale);
+    for (int i = threadIdx.x * 4; i < n_column * D; i += THREADS * 4) {
+        float4 y = {};
+#pragma unroll 16
+        for (int j = 0; j < n_split; j++) {
+            float4 o = __ldcg((const float4 *)&part[(int64_t)j * COLUMNS * D + i]);
+            float f = factor[j][i / D] * p.v_scale;
+            y.x += f * o.x, y.y += f * o.y, y.z += f * o.z, y.w += f * o.w;
+        }
+        int column = first + i / D, at = i % D;
+        store_out<D>(p, s, kv, column, at, y.x), store_out<D>(p, s, kv, column, at + 1, y.y);
+        store_out<D>(p, s, kv, column, at + 2, y.z), store_out<D>(p, s, kv, column, at + 3, y.w);
     }
 }
 

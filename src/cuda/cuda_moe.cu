@@ -67,8 +67,17 @@ __global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_c
     nb_grid_release();
     nb_touch(p);
     nb_grid_wait();
-    int n_group = *p.route.n_group, e = p.route.group_expert[min(group, p.route.n_expert)]; // one wait for both
-    if (group >= n_group) return;
+    __shared__ int32_t index[NB_TOP_K_EXPERT_MAX];
+    __shared__ float weight[NB_TOP_K_EXPERT_MAX];
+    int e;
+    if (p.n_tok == 1) {
+        nb_route_single(p.route, index, weight, row_tile == 0 && group == 0);
+        e = group < p.route.has_shared ? p.route.n_expert : index[group - p.route.has_shared];
+    } else {
+        int n_group = *p.route.n_group;
+        e = p.route.group_expert[min(group, p.route.n_expert)]; // one wait for both
+        if (group >= n_group) return;
+    }
     bool shared = e == p.route.n_expert;
     nb_cuda_matrix m = shared ? p.shared_gate_up
                               : expert_matrix(p.experts.gate_up, e, p.experts.gate_up_data, p.experts.gate_up_scale,
@@ -211,7 +220,7 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_co
     __shared__ int32_t index[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
     __shared__ float weight[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
     int warp = threadIdx.x >> 5, tok = blockIdx.x * ROUTE_WARPS + warp;
-    if (tok < r.n_tok) nb_route_token(r, tok, index[warp], weight[warp]);
+    if (tok < r.n_tok) nb_route_token(r, tok, index[warp], weight[warp], true);
     if (nb_last_block(r.counter, gridDim.x)) group_pairs(r);
 }
 

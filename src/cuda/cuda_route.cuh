@@ -27,9 +27,9 @@ __device__ __forceinline__ float nb_unordered(uint32_t k)
     return nb_f32_from_bits(k & 0x80000000u ? k & 0x7fffffffu : ~k);
 }
 
-// N experts a lane. index, weight: [top_k], in shared or global memory.
+// N experts a lane. index, weight: [top_k] shared; with `keep` the result also goes to global memory.
 template <int N>
-__device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
+__device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_t *index, float *weight, bool keep)
 {
     int lane = threadIdx.x & 31;
     const float *logits = r.logits + (int64_t)tok * (r.n_expert + 1);
@@ -66,18 +66,18 @@ __device__ inline void nb_route_token_of(const nb_cuda_route &r, int tok, int32_
     }
     if (lane < r.top_k) {
         float w = mine / (r.normalise ? chosen : all);
-        index[lane] = r.top_index[tok * r.top_k + lane] = mine_at < r.n_expert ? mine_at : 0;
-        weight[lane] = r.top_weight[tok * r.top_k + lane] = w;
+        index[lane] = mine_at < r.n_expert ? mine_at : 0, weight[lane] = w;
+        if (keep) r.top_index[tok * r.top_k + lane] = index[lane], r.top_weight[tok * r.top_k + lane] = w;
     }
-    if (lane == 0 && r.has_shared) r.shared_weight[tok] = 1.0f / (1.0f + expf(-__ldcg(logits + r.n_expert)));
+    if (keep && lane == 0 && r.has_shared) r.shared_weight[tok] = 1.0f / (1.0f + expf(-__ldcg(logits + r.n_expert)));
 }
 
-__device__ inline void nb_route_token(const nb_cuda_route &r, int tok, int32_t *index, float *weight)
+__device__ inline void nb_route_token(const nb_cuda_route &r, int tok, int32_t *index, float *weight, bool keep)
 {
     if (r.n_expert <= 256)
-        nb_route_token_of<8>(r, tok, index, weight);
+        nb_route_token_of<8>(r, tok, index, weight, keep);
     else
-        nb_route_token_of<NB_EXPERT_MAX / NB_CUDA_WARP>(r, tok, index, weight);
+        nb_route_token_of<NB_EXPERT_MAX / NB_CUDA_WARP>(r, tok, index, weight, keep);
 }
 
 // Routes up to NB_CUDA_SMALL_MAX tokens and lists the experts they use, ascending, behind the shared one. By one block.
@@ -90,7 +90,7 @@ __device__ inline void nb_route_small(const nb_cuda_route &r)
     int n_word = (r.n_expert + 31) / 32, n_pair = r.n_tok * r.top_k, lane = threadIdx.x & 31;
     if (threadIdx.x < NB_EXPERT_MAX / 32) used[threadIdx.x] = 0;
     for (int tok = threadIdx.x >> 5; tok < r.n_tok; tok += blockDim.x >> 5)
-        nb_route_token(r, tok, index + tok * r.top_k, weight + tok * r.top_k);
+        nb_route_token(r, tok, index + tok * r.top_k, weight + tok * r.top_k, true);
     __syncthreads();
     for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicOr(&used[index[p] >> 5], 1u << (index[p] & 31));
     __syncthreads();
@@ -116,6 +116,21 @@ __device__ inline void nb_route_small(const nb_cuda_route &r)
     if (r.has_shared && (int)threadIdx.x < r.n_tok)
         r.group_weight[threadIdx.x] =
             1.0f / (1.0f + expf(-__ldcg(r.logits + (int64_t)threadIdx.x * (r.n_expert + 1) + r.n_expert)));
+}
+
+// The same for one token: no expert is shared then, so every block of the next kernel does it for itself, which is
+// sooner than one block doing it for all. `keep`: in the one that leaves it to later kernels.
+__device__ inline void nb_route_single(const nb_cuda_route &r, int32_t *index, float *weight, bool keep)
+{
+    if (threadIdx.x < 32) nb_route_token(r, 0, index, weight, keep);
+    __syncthreads();
+    int n_group = r.top_k + r.has_shared, i = threadIdx.x;
+    if (!keep || i >= n_group) return;
+    bool shared = i < r.has_shared;
+    if (i == 0) *r.n_group = n_group;
+    r.group_expert[i] = shared ? r.n_expert : index[i - r.has_shared];
+    r.group_weight[i * NB_CUDA_SMALL_MAX] =
+        shared ? 1.0f / (1.0f + expf(-__ldcg(r.logits + r.n_expert))) : weight[i - r.has_shared];
 }
 
 // True in the last block of the grid to come here; what the others wrote before is visible to it.

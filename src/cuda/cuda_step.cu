@@ -121,10 +121,9 @@ static int run_moe(const step *s, const nb_cuda_layer *l, int i_layer)
     nb_cuda_dense in = dense(s, norm_source(s, l->post_attention_layernorm));
     add_matrix(&in, &l->router, NB_OUT_F32, r.logits, r.n_expert + 1, 0);
     if (l->has_shared) add_matrix(&in, &l->shared_gate, NB_OUT_F32, r.logits, r.n_expert + 1, r.n_expert);
-    in.keep = x->hidden, in.route = small ? &r : NULL;
+    in.keep = x->hidden, in.route = small && r.n_tok > 1 ? &r : NULL;
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     if (!small) NB_TRY(nb_cuda_route_run(&s->at, &r, s->err));
-    NB_TRY(emit(s, NB_TAP_ROUTER, i_layer, -1, r.top_weight, r.n_tok, r.top_k, r.top_index));
     nb_cuda_moe m = {};
     m.n_tok = r.n_tok, m.d_model = c->hidden_size, m.d_ff = c->moe_intermediate_size,
     m.d_ff_shared = c->shared_expert_intermediate_size;
@@ -140,7 +139,8 @@ static int run_moe(const step *s, const nb_cuda_layer *l, int i_layer)
         NB_TRY(nb_cuda_prepare_run(&s->at, &h, r.n_tok, 1, l->experts.gate_up.input_scale, x->hidden_f8, m.input_stride,
                                    s->err));
     }
-    return nb_cuda_moe_run(&s->at, &m, s->err);
+    NB_TRY(nb_cuda_moe_run(&s->at, &m, s->err));
+    return emit(s, NB_TAP_ROUTER, i_layer, -1, r.top_weight, r.n_tok, r.top_k, r.top_index);
 }
 
 static int run_head(const step *s)

@@ -292,11 +292,11 @@ __device__ __forceinline__ float nb_warp_max(float v)
 
 __device__ __forceinline__ float nb_sigmoid(float x)
 {
-    return 1.0f / (1.0f + __expf(-x));
+    return __fdividef(1.0f, 1.0f + __expf(-x));
 }
 __device__ __forceinline__ float nb_silu(float x)
 {
-    return x / (1.0f + __expf(-x));
+    return x * nb_sigmoid(x);
 }
 
 #endif

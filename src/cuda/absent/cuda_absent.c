@@ -7,3 +7,9 @@ int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err)
     *out = NULL;
     return nb_error_set(err, NB_ERR_DEVICE, "this build has no CUDA device; build where nvcc is, or use --device cpu");
 }
+
+int nb_cuda_time_kernels(nb_device *device, nb_cuda_time_fn fn, void *user, nb_error *err)
+{
+    (void)device, (void)fn, (void)user;
+    return nb_error_set(err, NB_ERR_DEVICE, "this build has no CUDA device, so no kernels can be timed");
+}
