@@ -54,7 +54,7 @@ static void end_stream(nb_api_job *job)
     if (job->fail_status) {
         nb_buf_clear(&job->chunk);
         nb_http_error_json(&job->chunk, job->fail_status, NULL, NULL, job->fail_text);
-        nb_api_job_send(job);
+        nb_sse_send(job->exchange, nb_buf_str(&job->chunk)); // also where the rest was cancelled
     } else if (job->generation->include_usage) {
         nb_buf_printf(&job->chunk, "{\"id\":%s,\"object\":\"%s\",\"created\":%lld,\"model\":", job->id_json.ptr,
                       job->kind->chunk_object, (long long)job->created);
@@ -152,9 +152,7 @@ static bool is_own_stop(const nb_generation *g, int32_t tok)
 // The engine says that it is over: what was held back is text after all.
 static void take_finish(nb_choice *c, const nb_event *event)
 {
-    if (event->finish == NB_FINISH_ERROR) fail(c->job, 500, event->message ? event->message : "the engine failed");
-    if (event->finish == NB_FINISH_CANCELLED) fail(c->job, 503, "the request was cancelled");
-    c->finish = event->finish == NB_FINISH_STOP ? "stop" : event->finish == NB_FINISH_LENGTH ? "length" : "abort";
+    c->finish = event->finish == NB_FINISH_STOP ? "stop" : "length";
     c->done = true;
     if (event->finish == NB_FINISH_STOP && is_own_stop(c->job->generation, event->stop_tok))
         c->stop_tok = event->stop_tok;
@@ -165,8 +163,22 @@ static void take_finish(nb_choice *c, const nb_event *event)
     nb_stop_end(&c->stop, &c->certain);
 }
 
+// No text follows, and nothing is sent but the error: a response that has not begun gets its status.
+static void take_failure(nb_choice *c, const nb_event *event)
+{
+    if (event->finish == NB_FINISH_ERROR)
+        fail(c->job, 500, event->message ? event->message : "the engine failed");
+    else
+        fail(c->job, 503, "the request was cancelled");
+    c->done = true;
+}
+
 static void digest(nb_choice *c, const nb_event *event)
 {
+    if (event->finish == NB_FINISH_ERROR || event->finish == NB_FINISH_CANCELLED) {
+        take_failure(c, event);
+        return;
+    }
     const nb_api_job_kind *kind = c->job->kind;
     if (!c->begun) begin(c, event);
     nb_buf_clear(&c->certain);
@@ -200,6 +212,7 @@ static void measure(nb_choice *c, const nb_event *event)
                                    .n_prompt = event->n_prompt,
                                    .n_output = (int32_t)c->usage.n_output,
                                    .max_new = (int32_t)max_new(c),
+                                   .finish = c->stop_index >= 0 ? NB_FINISH_STOP : event->finish,
                                    .n_choice = c->index == 0 ? c->job->n_choice : 0,
                                    .queued_us = event->queued_us,
                                    .first_us = event->first_us,
@@ -264,6 +277,9 @@ static int check(const nb_api_job *job, nb_request_error *error)
 {
     const nb_generation *g = job->generation;
     for (int i = 0; i < job->n_prompt; i++) NB_TRY(check_length(job, &job->prompt[i], error));
+    if (g->max_tokens >= 0 && g->min_tokens > g->max_tokens)
+        return nb_request_refuse(error, 400, "min_tokens", NULL, "min_tokens (%lld) must be at most max_tokens (%lld)",
+                                 (long long)g->min_tokens, (long long)g->max_tokens);
     int n_stop = g->n_stop_tok + (g->ignore_eos ? 0 : job->api->options.n_stop);
     if (n_stop > NB_STOP_TOKEN_MAX)
         return nb_request_refuse(error, 400, "stop_token_ids", NULL,
@@ -297,6 +313,13 @@ static void make_choices(nb_api_job *job)
     }
 }
 
+// With a seed of its own a request draws the same alone and among other prompts; without one all choices differ.
+static uint64_t choice_seed(const nb_choice *c, uint64_t seed)
+{
+    const nb_generation *g = c->job->generation;
+    return seed + (uint64_t)(g->has_seed ? c->index % g->n : c->index);
+}
+
 static nb_request make_request(const nb_choice *c, uint64_t seed)
 {
     const nb_generation *g = c->job->generation;
@@ -316,7 +339,7 @@ static nb_request make_request(const nb_choice *c, uint64_t seed)
         .user = (void *)c,
     };
     if (r.min_new > r.max_new) r.min_new = r.max_new;
-    r.sampling.seed = seed + (uint64_t)c->index;
+    r.sampling.seed = choice_seed(c, seed);
     for (int i = 0; i < g->n_stop_tok; i++) r.stop_tok[r.n_stop++] = g->stop_tok[i];
     for (int i = 0; i < options->n_stop && !g->ignore_eos; i++) r.stop_tok[r.n_stop++] = options->stop_tok[i];
     return r;

@@ -164,7 +164,7 @@ static void reply(nb_api_job *job, nb_buf *out)
     nb_buf_printf(out, "{\"id\":%s,\"object\":\"text_completion\",\"created\":%lld,\"model\":", job->id_json.ptr,
                   (long long)job->created);
     nb_openai_string(out, nb_api_model(job->api));
-    nb_buf_add_c(out, ",\"choices\":[");
+    nb_buf_add_c(out, ",\"system_fingerprint\":null,\"choices\":[");
     for (int i = 0; i < job->n_choice; i++) {
         nb_buf_printf(out, "%s{\"index\":%d,", i ? "," : "", i);
         add_choice(out, &job->choice[i], true);

@@ -64,8 +64,9 @@ typedef struct histogram {
 } histogram;
 
 struct nb_metrics {
-    pthread_mutex_t lock; // for the histograms
+    pthread_mutex_t lock; // for what is counted here
     char labels[LABELS_MAX];
+    uint64_t finished[NB_FINISH_ERROR + 1];
     histogram histogram[N_HISTOGRAM];
 };
 
@@ -146,6 +147,9 @@ void nb_metrics_next_tokens(nb_metrics *m, int64_t since_us)
 
 void nb_metrics_finish(nb_metrics *m, const nb_metrics_request *r)
 {
+    pthread_mutex_lock(&m->lock);
+    m->finished[r->finish]++;
+    pthread_mutex_unlock(&m->lock);
     observe_span(m, END_TO_END, r->queued_us, r->now_us);
     observe_span(m, QUEUE, r->queued_us, r->scheduled_us);
     observe_span(m, PREFILL, r->scheduled_us, r->first_us);
@@ -202,7 +206,7 @@ static void write_histogram(const nb_metrics *m, histogram_id id, nb_buf *out)
     nb_buf_printf(out, "%s_sum{%s} %.17g\n", name, m->labels, h->sum);
 }
 
-static void write_finished(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
+static void write_finished(const nb_metrics *m, nb_buf *out)
 {
     static const struct {
         nb_finish finish;
@@ -215,7 +219,7 @@ static void write_finished(const nb_metrics *m, const nb_engine_stats *e, nb_buf
     head(out, name, "counter", "Requests that ended, by reason.");
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
         nb_buf_printf(out, "%s{%s,finished_reason=\"%s\"} %llu\n", name, m->labels, reasons[i].reason,
-                      (unsigned long long)e->finished[reasons[i].finish]);
+                      (unsigned long long)m->finished[reasons[i].finish]);
     }
 }
 
@@ -233,7 +237,6 @@ static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *
     counter(m, out, "vllm:num_preemptions_total", "Preemptions.", e->n_preempted);
     counter(m, out, "vllm:prompt_tokens_total", "Prompt tokens computed.", e->n_prompt_tok);
     counter(m, out, "vllm:generation_tokens_total", "Tokens generated.", e->n_output_tok);
-    write_finished(m, e, out);
     head(out, "vllm:cache_config_info", "gauge", "Sizes of the KV cache.");
     nb_buf_printf(out, "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n", m->labels,
                   NB_PAGE_TOKENS, e->n_page);
@@ -251,6 +254,7 @@ void nb_metrics_write(nb_metrics *m, const nb_engine_stats *engine, const nb_htt
 {
     write_engine(m, engine, out);
     pthread_mutex_lock(&m->lock);
+    write_finished(m, out);
     for (int i = 0; i < N_HISTOGRAM; i++) write_histogram(m, (histogram_id)i, out);
     pthread_mutex_unlock(&m->lock);
     if (http) write_http(m, http, out);

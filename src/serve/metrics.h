@@ -1,6 +1,6 @@
 // What Prometheus scrapes, under the names, labels and bucket boundaries of vLLM, so that dashboards and the inference
-// gateway made for it work unchanged. Gauges and counters are read from the engine when scraped; histograms are filled
-// by the API as events pass. Thread safe.
+// gateway made for it work unchanged. Gauges and counters are read from the engine when scraped; histograms and the
+// reasons of ends are filled by the API as events pass. Thread safe.
 #ifndef NB_METRICS_H
 #define NB_METRICS_H
 
@@ -16,9 +16,10 @@ void nb_metrics_close(nb_metrics *metrics);
 void nb_metrics_first_token(nb_metrics *metrics, int64_t since_us);
 void nb_metrics_next_tokens(nb_metrics *metrics, int64_t since_us);
 
-// A request ended, cancelled ones included.
+// A sequence ended, cancelled ones included.
 typedef struct nb_metrics_request {
     int32_t n_prompt, n_output, max_new;
+    nb_finish finish;         // as the client sees it: the engine was only told to cancel what ended at a stop string
     int32_t n_choice;         // n of the API request, counted with its first choice; 0: do not count it again
     int64_t queued_us;        // times on the clock of nb_clock_us; 0: that never happened
     int64_t scheduled_us;     // first part of its prompt was computed

@@ -20,7 +20,7 @@ static int refuse_unsupported(const json_t *body, nb_request_error *error)
         bool empty = !value || json_is_null(value) || json_is_false(value) ||
                      (json_is_array(value) && !json_array_size(value)) ||
                      (json_is_string(value) && !json_string_length(value)) ||
-                     (json_is_number(value) && json_number_value(value) == 1);
+                     (!strcmp(names[i], "length_penalty") && json_number_value(value) == 1);
         if (!empty)
             return nb_request_refuse(error, 400, names[i], "unsupported_parameter",
                                      "%s is not supported by this server", names[i]);

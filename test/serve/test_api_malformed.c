@@ -69,7 +69,7 @@ static const field both[] = {
     {"response_format",
      {NOT_OBJECT, "{}", "{\"type\": 1}", "{\"type\": \"xml\"}", "{\"type\": \"json_object\"}",
       "{\"type\": \"json_schema\"}"}},
-    {"suffix", {"\"x\"", "1.5", "{}"}},
+    {"suffix", {"\"x\"", "1", "{}"}},
     {"bad_words", {"[\"x\"]", "\"x\"", "{}"}},
     {"guided_json", {"{}", "\"x\"", "true"}},
     {"structured_outputs", {"{\"json\": {}}", "true"}},
@@ -180,6 +180,8 @@ static void other_mistakes_have_their_status(void **state)
     send_case("/v1/chat/completions", MESSAGES, "max_tokens", "5000", 400, "messages");
     send_case("/v1/completions", "\"prompt\": \"a\"", "max_tokens", "5000", 400, "prompt");
     send_case("/v1/completions", "\"prompt\": \"a\"", "max_tokens", "0", 400, "max_tokens");
+    send_case("/v1/completions", "\"prompt\": \"a\"", "min_tokens", "17", 400, "min_tokens"); // of 16
+    send_case("/v1/chat/completions", MESSAGES ", \"max_tokens\": 2", "min_tokens", "3", 400, "min_tokens");
     send_case("/v1/completions", "\"n\": 100, \"prompt\": [\"a\", \"b\", \"c\"]", "stream", "false", 400, "n");
     send_case("/v1/chat/completions", MESSAGES ", \"add_generation_prompt\": true", "continue_final_message", "true",
               400, "continue");

@@ -14,8 +14,7 @@ static const nb_engine_stats stats = {.n_running = 3,
                                       .n_output_tok = 567,
                                       .n_preempted = 4,
                                       .prefix_queries_tok = 1000,
-                                      .prefix_hits_tok = 250,
-                                      .finished = {[NB_FINISH_STOP] = 7, [NB_FINISH_CANCELLED] = 1}};
+                                      .prefix_hits_tok = 250};
 
 static nb_buf text_of(nb_metrics *m)
 {
@@ -40,9 +39,6 @@ static void the_engine_s_numbers_are_shown(void **state)
     expect_line(&text, "vllm:prompt_tokens_total{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 1234\n");
     expect_line(&text, "vllm:generation_tokens_total{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 567\n");
     expect_line(&text, "# TYPE vllm:num_preemptions_total counter\n");
-    expect_line(&text, "finished_reason=\"stop\"} 7\n");
-    expect_line(&text, "finished_reason=\"abort\"} 1\n");
-    expect_line(&text, "finished_reason=\"length\"} 0\n");
     expect_line(&text, "num_gpu_blocks=\"100\"} 1\n");
     expect_line(&text, "nibble:http_slow_readers_total{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 9\n");
     nb_buf_drop(&text);
@@ -76,13 +72,19 @@ static void a_request_s_end_fills_only_what_happened(void **state)
     nb_metrics_finish(m, &(nb_metrics_request){.n_prompt = 10,
                                                .n_output = 5,
                                                .max_new = 1000,
+                                               .finish = NB_FINISH_LENGTH,
                                                .n_choice = 1,
                                                .queued_us = 1000000,
                                                .scheduled_us = 1500000,
                                                .first_us = 2000000,
                                                .now_us = 4000000});
-    nb_metrics_finish(m, &(nb_metrics_request){.n_prompt = 20, .queued_us = 1000000, .now_us = 3000000}); // never ran
+    nb_metrics_finish(
+        m, &(nb_metrics_request){
+               .n_prompt = 20, .finish = NB_FINISH_CANCELLED, .queued_us = 1000000, .now_us = 3000000}); // never ran
     nb_buf text = text_of(m);
+    expect_line(&text, "finished_reason=\"length\"} 1\n");
+    expect_line(&text, "finished_reason=\"abort\"} 1\n");
+    expect_line(&text, "finished_reason=\"stop\"} 0\n");
     expect_line(&text, "vllm:e2e_request_latency_seconds_sum{engine=\"0\",model_name=\"m\"} 5\n");
     expect_line(&text, "vllm:e2e_request_latency_seconds_count{engine=\"0\",model_name=\"m\"} 2\n");
     expect_line(&text, "vllm:request_queue_time_seconds_sum{engine=\"0\",model_name=\"m\"} 0.5\n");
