@@ -161,43 +161,11 @@ NB_VEC void axpy(nb_kv_format format, float scale, const void *b, int64_t n, flo
     FOR_VECTORS(n) store(y + at, vf_fma(s, load_kv(format, b, at, n_at), load(y + at, n_at)), n_at);
 }
 
-static float dot_bf16(const float *a, const void *b, int64_t n)
-{
-    return dot(NB_KV_BF16, a, b, n);
-}
-static float dot_fp8(const float *a, const void *b, int64_t n)
-{
-    return dot(NB_KV_FP8, a, b, n);
-}
-static float dot_f32(const float *a, const void *b, int64_t n)
-{
-    return dot(NB_KV_F32, a, b, n);
-}
-static void axpy_bf16(float scale, const void *b, int64_t n, float *y)
-{
-    axpy(NB_KV_BF16, scale, b, n, y);
-}
-static void axpy_fp8(float scale, const void *b, int64_t n, float *y)
-{
-    axpy(NB_KV_FP8, scale, b, n, y);
-}
-static void axpy_f32(float scale, const void *b, int64_t n, float *y)
-{
-    axpy(NB_KV_F32, scale, b, n, y);
-}
+#include "cpu/cpu_ops_kv.h"
 
-static void store_bf16(const float *x, int64_t n, void *y)
-{
-    round_bf16(x, n, y);
-}
 static void store_f32(const float *x, int64_t n, void *y)
 {
     FOR_VECTORS(n) store((float *)y + at, load(x + at, n_at), n_at);
-}
-
-static void store_fp8(const float *x, int64_t n, void *y)
-{
-    for (int64_t i = 0; i < n; i++) ((uint8_t *)y)[i] = nb_e4m3_from_f32(x[i]);
 }
 
 // The columns of n_vector vectors (n_at values if it is one): the state is read twice and written once.
