@@ -28,11 +28,6 @@ const nb_command nb_command_compare = {
     .n_argument_max = 2,
 };
 
-static void show_progress(void *user, int64_t n_done)
-{
-    nb_progress_set(user, n_done);
-}
-
 static int run(const char **name, nb_session s[2], nb_ids *ids, nb_divergence *result, nb_error *err)
 {
     if (!text) return nb_error_set(err, NB_ERR_USAGE, "compare needs --text FILE");
@@ -44,9 +39,9 @@ static int run(const char **name, nb_session s[2], nb_ids *ids, nb_divergence *r
                             name[0], vocab_size, name[1], s[1].model->config.vocab_size);
     NB_TRY(nb_session_ids(&s[0], text, ids, err));
     nb_progress progress;
-    nb_progress_open(&progress, "compare", ids->n);
-    int code = nb_divergence_run(s[0].device, s[1].device, s[0].kv, vocab_size, ids->id, ids->n, window, show_progress,
-                                 &progress, result, err);
+    nb_progress_open(&progress, "compare");
+    int code = nb_divergence_run(s[0].device, s[1].device, s[0].kv, vocab_size, ids->id, ids->n, window,
+                                 nb_progress_show, &progress, result, err);
     nb_progress_close(&progress);
     return code;
 }

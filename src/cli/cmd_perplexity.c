@@ -28,11 +28,6 @@ const nb_command nb_command_perplexity = {
     .n_argument_max = 1,
 };
 
-static void show_progress(void *user, int64_t n_done)
-{
-    nb_progress_set(user, n_done);
-}
-
 static int run(const char *name, nb_session *s, nb_ids *ids, nb_perplexity *result, nb_error *err)
 {
     if (!text) return nb_error_set(err, NB_ERR_USAGE, "perplexity needs --text FILE");
@@ -40,8 +35,8 @@ static int run(const char *name, nb_session *s, nb_ids *ids, nb_perplexity *resu
     NB_TRY(nb_session_open(name, &session_options, s, err));
     NB_TRY(nb_session_ids(s, text, ids, err));
     nb_progress progress;
-    nb_progress_open(&progress, "perplexity", ids->n);
-    int code = nb_perplexity_run(s->device, s->kv, ids->id, ids->n, window, show_progress, &progress, result, err);
+    nb_progress_open(&progress, "perplexity");
+    int code = nb_perplexity_run(s->device, s->kv, ids->id, ids->n, window, nb_progress_show, &progress, result, err);
     nb_progress_close(&progress);
     return code;
 }

@@ -41,11 +41,6 @@ const nb_command nb_command_quantize = {
     .n_argument_max = 2,
 };
 
-static void show_progress(void *user, int64_t n_done)
-{
-    nb_progress_set(user, n_done);
-}
-
 static int calibration_ids(const nb_session *s, nb_ids *ids, nb_error *err)
 {
     if (calibration_file) return nb_session_ids(s, calibration_file, ids, err);
@@ -57,9 +52,9 @@ static int calibrate(nb_session *s, const nb_recipe *recipe, nb_calibration **ou
     nb_ids ids = {0};
     int code = calibration_ids(s, &ids, err);
     nb_progress progress;
-    nb_progress_open(&progress, "calibrate", ids.n);
+    nb_progress_open(&progress, "calibrate");
     if (code == NB_OK)
-        code = nb_calibrate(s->device, s->model, recipe, ids.id, ids.n, CALIBRATION_WINDOW, show_progress, &progress,
+        code = nb_calibrate(s->device, s->model, recipe, ids.id, ids.n, CALIBRATION_WINDOW, nb_progress_show, &progress,
                             out, err);
     nb_progress_close(&progress);
     nb_ids_drop(&ids);
@@ -70,12 +65,12 @@ static int encode(nb_session *s, const char *folder, const nb_recipe *recipe, co
                   nb_quantize_report *report, nb_error *err)
 {
     nb_progress progress;
-    nb_progress_open(&progress, "quantize", 0);
+    nb_progress_open(&progress, "quantize");
     nb_quantize_options quantize = {.recipe = recipe,
                                     .calibration = calibration,
                                     .shard_bytes = shard_bytes,
                                     .threads = nb_threads_open((int)session_options.n_thread),
-                                    .progress = show_progress,
+                                    .progress = nb_progress_show,
                                     .user = &progress};
     int code = nb_quantize(s->model, folder, &quantize, report, err);
     nb_threads_close(quantize.threads);

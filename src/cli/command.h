@@ -63,11 +63,11 @@ int nb_command_checkpoint(const char *name, const char **folder, nb_error *err);
 // A progress bar on stderr, if that is a terminal; otherwise silent.
 typedef struct nb_progress {
     const char *label;
-    int64_t total, last_us;
+    int64_t last_us;
     bool on;
 } nb_progress;
-void nb_progress_open(nb_progress *progress, const char *label, int64_t total);
-void nb_progress_set(nb_progress *progress, int64_t done);
+void nb_progress_open(nb_progress *progress, const char *label);
+void nb_progress_show(void *progress, int64_t n_done, int64_t n_total); // an nb_progress_fn
 void nb_progress_close(nb_progress *progress);
 
 #endif

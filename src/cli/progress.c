@@ -7,19 +7,19 @@
 
 enum { BAR_CELLS = 30, REDRAW_US = 100000 };
 
-void nb_progress_open(nb_progress *progress, const char *label, int64_t total)
+void nb_progress_open(nb_progress *progress, const char *label)
 {
-    *progress = (nb_progress){.label = label, .total = total, .on = total > 0 && isatty(STDERR_FILENO)};
+    *progress = (nb_progress){.label = label, .on = isatty(STDERR_FILENO)};
 }
 
-void nb_progress_set(nb_progress *progress, int64_t done)
+void nb_progress_show(void *user, int64_t n_done, int64_t n_total)
 {
-    if (!progress->on) return;
+    nb_progress *progress = user;
+    if (!progress->on || n_total <= 0) return;
     int64_t now_us = nb_clock_us();
     if (now_us - progress->last_us < REDRAW_US) return;
     progress->last_us = now_us;
-    if (done > progress->total) done = progress->total;
-    double share = (double)done / (double)progress->total;
+    double share = n_done < n_total ? (double)n_done / (double)n_total : 1;
     int n_full = (int)(share * BAR_CELLS);
     fprintf(stderr, "\r\x1b[K%s [", progress->label);
     for (int i = 0; i < BAR_CELLS; i++) fputc(i < n_full ? '#' : '.', stderr);

@@ -50,7 +50,7 @@ static void summarize(nb_divergence *out, double *kl)
 }
 
 static int run_chunks(nb_window *a, nb_window *b, int vocab_size, const int32_t *id, int64_t n_id,
-                      nb_evaluate_progress progress, void *user, double *kl, nb_divergence *out, nb_error *err)
+                      nb_progress_fn progress, void *user, double *kl, nb_divergence *out, nb_error *err)
 {
     nb_result ra, rb;
     for (nb_chunk chunk = {0}; nb_window_next(a, n_id, &chunk);) {
@@ -63,13 +63,13 @@ static int run_chunks(nb_window *a, nb_window *b, int vocab_size, const int32_t 
             out->a.nll_sum -= (double)ra.row[i].target_logprob;
             out->b.nll_sum -= (double)rb.row[i].target_logprob;
         }
-        if (progress) progress(user, chunk.from + chunk.n_tok);
+        if (progress) progress(user, chunk.from + chunk.n_tok, n_id);
     }
     return NB_OK;
 }
 
 int nb_divergence_run(nb_device *a, nb_device *b, nb_kv_format kv, int vocab_size, const int32_t *id, int64_t n_id,
-                      int64_t window, nb_evaluate_progress progress, void *user, nb_divergence *out, nb_error *err)
+                      int64_t window, nb_progress_fn progress, void *user, nb_divergence *out, nb_error *err)
 {
     *out = (nb_divergence){0};
     if (n_id < 2)

@@ -15,7 +15,7 @@ typedef struct nb_divergence {
 
 // Both devices are loaded, not reserved, and their models have one vocabulary of vocab_size.
 int nb_divergence_run(nb_device *a, nb_device *b, nb_kv_format kv, int vocab_size, const int32_t *id, int64_t n_id,
-                      int64_t window, nb_evaluate_progress progress, void *user, nb_divergence *out, nb_error *err);
+                      int64_t window, nb_progress_fn progress, void *user, nb_divergence *out, nb_error *err);
 
 // D(a || b) in nats of two rows of raw logits; *same_top tells whether their largest entries agree.
 double nb_divergence_row(const float *a, const float *b, int vocab_size, bool *same_top);

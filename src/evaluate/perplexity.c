@@ -8,7 +8,7 @@ double nb_perplexity_value(double nll_sum, int64_t n_scored)
     return n_scored > 0 ? exp(nll_sum / (double)n_scored) : NAN;
 }
 
-static int run_chunks(nb_window *w, const int32_t *id, int64_t n_id, nb_evaluate_progress progress, void *user,
+static int run_chunks(nb_window *w, const int32_t *id, int64_t n_id, nb_progress_fn progress, void *user,
                       nb_perplexity *out, nb_error *err)
 {
     nb_result result;
@@ -16,13 +16,13 @@ static int run_chunks(nb_window *w, const int32_t *id, int64_t n_id, nb_evaluate
         NB_TRY(nb_window_run(w, id, &chunk, 0, &result, err));
         for (int i = 0; i < chunk.n_row; i++) out->nll_sum -= (double)result.row[i].target_logprob;
         out->n_scored += chunk.n_row;
-        if (progress) progress(user, chunk.from + chunk.n_tok);
+        if (progress) progress(user, chunk.from + chunk.n_tok, n_id);
     }
     return NB_OK;
 }
 
 int nb_perplexity_run(nb_device *device, nb_kv_format kv, const int32_t *id, int64_t n_id, int64_t window,
-                      nb_evaluate_progress progress, void *user, nb_perplexity *out, nb_error *err)
+                      nb_progress_fn progress, void *user, nb_perplexity *out, nb_error *err)
 {
     *out = (nb_perplexity){0};
     if (n_id < 2)

@@ -5,17 +5,15 @@
 
 #include "model/window.h"
 
-typedef void (*nb_evaluate_progress)(void *user, int64_t n_done); // tokens
-
 typedef struct nb_perplexity {
     double nll_sum; // nats
     int64_t n_scored;
     double value;
 } nb_perplexity;
 
-// `device` is loaded, not reserved.
+// `device` is loaded, not reserved. `progress` (tokens) may be NULL.
 int nb_perplexity_run(nb_device *device, nb_kv_format kv, const int32_t *id, int64_t n_id, int64_t window,
-                      nb_evaluate_progress progress, void *user, nb_perplexity *out, nb_error *err);
+                      nb_progress_fn progress, void *user, nb_perplexity *out, nb_error *err);
 
 double nb_perplexity_value(double nll_sum, int64_t n_scored);
 

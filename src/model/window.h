@@ -7,6 +7,9 @@
 
 enum { NB_WINDOW_CHUNK_TOKENS = 128 }; // of one batch; bounds the memory of whole rows of logits
 
+// Tells a progress bar how much of long work is done: tokens, bytes.
+typedef void (*nb_progress_fn)(void *user, int64_t n_done, int64_t n_total);
+
 typedef struct nb_window {
     nb_device *device;
     int64_t window; // tokens from one fresh state to the next

@@ -56,7 +56,7 @@ static int run_text(nb_window *w, const int32_t *id, int64_t n_id, nb_progress_f
     nb_result result;
     for (nb_chunk chunk = {0}; nb_window_next(w, n_id, &chunk);) {
         NB_TRY(nb_window_run(w, id, &chunk, 0, &result, err));
-        if (progress) progress(user, chunk.from + chunk.n_tok);
+        if (progress) progress(user, chunk.from + chunk.n_tok, n_id);
     }
     return NB_OK;
 }

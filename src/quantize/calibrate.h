@@ -9,9 +9,6 @@
 
 typedef struct nb_calibration nb_calibration;
 
-// Called now and then with the number of units done (tokens, bytes), for a progress bar.
-typedef void (*nb_progress_fn)(void *user, int64_t n_done);
-
 // Runs `id` through `device` (loaded with `model`, not reserved) in windows of `window` tokens. `progress` may be NULL.
 int nb_calibrate(nb_device *device, const nb_model *model, const nb_recipe *recipe, const int32_t *id, int64_t n_id,
                  int64_t window, nb_progress_fn progress, void *user, nb_calibration **out, nb_error *err);

@@ -115,7 +115,7 @@ static int add(run *r, const void *bytes, size_t n_byte, nb_error *err)
 {
     NB_TRY(nb_shard_writer_add(r->writer, bytes, n_byte, err));
     r->written_bytes += (int64_t)n_byte;
-    if (r->options->progress) r->options->progress(r->options->user, r->written_bytes);
+    if (r->options->progress) r->options->progress(r->options->user, r->written_bytes, r->report.out_bytes);
     return NB_OK;
 }
 
