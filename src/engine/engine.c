@@ -55,6 +55,15 @@ static void read_letters(nb_engine *engine)
     if (engine->stats.failed) end_all(engine, NB_FINISH_ERROR, engine->error.text);
 }
 
+static void count_step(nb_engine_stats *stats, int n_tok)
+{
+    int size = 0;
+    while (size < NB_STEP_SIZES - 1 && (1 << size) < n_tok) size++;
+    stats->n_step++;
+    stats->n_step_tok += (uint64_t)n_tok;
+    stats->step_by_tok[size]++;
+}
+
 static int submit(nb_engine *engine, const nb_plan *plan, nb_error *err)
 {
     nb_flight *flight = &engine->flight[(engine->flight_first + engine->n_flight) % NB_IN_FLIGHT];
@@ -63,10 +72,13 @@ static int submit(nb_engine *engine, const nb_plan *plan, nb_error *err)
     flight->n_item = plan->n_item;
     memcpy(flight->item, plan->item, sizeof(plan->item[0]) * (size_t)plan->n_item);
     engine->n_flight++;
+    int64_t now_us = nb_clock_us();
     for (int i = 0; i < plan->n_item; i++) {
-        nb_job_of(plan->item[i].seq)->n_flight++;
-        if (plan->item[i].n_past < plan->item[i].seq->fill) engine->stats.n_prompt_tok += (uint64_t)plan->item[i].n_new;
+        nb_job *job = nb_job_of(plan->item[i].seq);
+        job->n_flight++;
+        if (job->scheduled_us == 0) job->scheduled_us = now_us;
     }
+    count_step(&engine->stats, plan->n_tok);
     nb_scheduler_commit(&engine->scheduler);
     return NB_OK;
 }
@@ -192,6 +204,7 @@ static void open_parts(nb_engine *engine, const nb_scheduler_options *options)
     engine->stats.n_page = options->n_page;
     engine->stats.n_slot = options->n_slot;
     engine->stats.max_model_len = engine->context;
+    engine->stats.prefix_caching = options->prefix_caching;
     publish(engine);
 }
 

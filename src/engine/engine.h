@@ -9,7 +9,7 @@
 
 #include "model/device.h"
 
-enum { NB_STOP_TOKEN_MAX = 16 };
+enum { NB_STOP_TOKEN_MAX = 16, NB_STEP_SIZES = 20 };
 
 typedef enum nb_finish {
     NB_FINISH_NONE,   // more events follow
@@ -27,10 +27,13 @@ typedef struct nb_event {
     int32_t n_prompt_detail;     // prompt_logprobs: rows for prompt tokens 1..n, in the first event only
     const nb_row_result *prompt_detail;
     nb_finish finish;
-    int32_t stop_tok;                    // with NB_FINISH_STOP
-    const char *message;                 // with NB_FINISH_ERROR
-    int32_t n_prompt, n_cached;          // prompt tokens, and how many came from the prefix cache
-    int64_t queued_us, first_us, now_us; // when it was accepted, when its first token came (0: not yet), now
+    int32_t stop_tok;           // with NB_FINISH_STOP
+    const char *message;        // with NB_FINISH_ERROR
+    int32_t n_prompt, n_cached; // prompt tokens, and how many came from the prefix cache
+    int64_t queued_us;          // when it was accepted
+    int64_t scheduled_us;       // when the first step with it was submitted; 0: not yet
+    int64_t first_us;           // when its first token came; 0: not yet
+    int64_t now_us;
     int32_t n_preempted;
 } nb_event;
 typedef void (*nb_event_fn)(void *user, const nb_event *event);
@@ -94,10 +97,14 @@ typedef struct nb_engine_stats { // a snapshot; counters only grow
     int n_running, n_waiting;
     int n_page, n_page_free, n_page_indexed; // free + indexed + held by sequences = all
     int n_slot, n_slot_free, n_slot_saved;
-    uint64_t n_step, n_prompt_tok, n_output_tok, n_preempted;
+    uint64_t n_step, n_step_tok;         // steps, and the tokens they computed
+    uint64_t step_by_tok[NB_STEP_SIZES]; // steps of at most 2^i tokens and more than 2^(i-1)
+    uint64_t n_prompt_tok, n_cached_tok; // of prompts that are done; how many of them the prefix cache had
+    uint64_t n_output_tok, n_preempted;
     uint64_t prefix_queries_tok, prefix_hits_tok;
     uint64_t finished[NB_FINISH_ERROR + 1]; // by nb_finish
     int64_t max_model_len;
+    bool prefix_caching;
     bool failed; // the device is lost
 } nb_engine_stats;
 void nb_engine_stats_read(nb_engine *engine, nb_engine_stats *out); // any thread

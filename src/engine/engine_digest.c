@@ -14,6 +14,7 @@ nb_event nb_engine_event(const nb_job *job, nb_finish finish)
                       .n_prompt = seq->n_prompt,
                       .n_cached = seq->n_cached > 0 ? seq->n_cached : 0,
                       .queued_us = job->accepted_us,
+                      .scheduled_us = job->scheduled_us,
                       .first_us = job->first_us,
                       .now_us = nb_clock_us(),
                       .n_preempted = seq->n_preempted};
@@ -45,8 +46,11 @@ static void take_prompt_rows(nb_job *job, const nb_plan_item *item, const nb_row
     }
 }
 
-static void add_prompt_detail(const nb_job *job, nb_event *event)
+// What the first event with a result says of the prompt, which is done now.
+static void take_prompt(nb_engine *engine, const nb_job *job, nb_event *event)
 {
+    engine->stats.n_prompt_tok += (uint64_t)event->n_prompt;
+    engine->stats.n_cached_tok += (uint64_t)event->n_cached;
     event->n_prompt_detail = job->seq.n_prompt_row_done;
     event->prompt_detail = job->prompt_detail;
 }
@@ -63,7 +67,7 @@ static void take_token(nb_engine *engine, nb_job *job, const nb_row_result *row)
     nb_scheduler_token(&engine->scheduler, &job->seq, row->tok);
     if (first) job->first_us = nb_clock_us();
     nb_event event = nb_engine_event(job, stop ? NB_FINISH_STOP : NB_FINISH_NONE);
-    if (first) add_prompt_detail(job, &event);
+    if (first) take_prompt(engine, job, &event);
     if (stop) {
         event.stop_tok = row->tok;
     } else {
@@ -83,7 +87,7 @@ static void take_token(nb_engine *engine, nb_job *job, const nb_row_result *row)
 static void take_end_of_prompt(nb_engine *engine, nb_job *job)
 {
     nb_event event = nb_engine_event(job, NB_FINISH_LENGTH);
-    add_prompt_detail(job, &event);
+    take_prompt(engine, job, &event);
     nb_engine_finish(engine, job, &event);
 }
 
@@ -124,7 +128,6 @@ int nb_engine_digest(nb_engine *engine, nb_error *err)
     NB_TRY(check_result(engine, flight, &result, err));
     engine->flight_first = (engine->flight_first + 1) % NB_IN_FLIGHT;
     engine->n_flight--;
-    engine->stats.n_step++;
     const nb_row_result *row = result.row;
     for (int i = 0; i < flight->n_item; i++) {
         const nb_plan_item *item = &flight->item[i];

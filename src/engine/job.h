@@ -22,9 +22,9 @@ typedef struct nb_job {
     nb_row_result *prompt_detail; // [n_prompt_row]
     nb_event_fn on_event;
     void *user;
-    int64_t accepted_us, first_us;
-    int n_flight;  // steps under way that have it
-    bool finished; // its last event was sent; it only waits for n_flight = 0
+    int64_t accepted_us, scheduled_us, first_us; // 0: not yet
+    int n_flight;                                // steps under way that have it
+    bool finished;                               // its last event was sent; it only waits for n_flight = 0
 } nb_job;
 
 // Refuses what could never run. `context` is the longest possible sequence.

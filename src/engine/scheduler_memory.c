@@ -152,6 +152,7 @@ static void count_hit(nb_scheduler *s, nb_sequence *seq)
 {
     if (seq->n_cached >= 0) return;
     seq->n_cached = seq->n_past;
+    if (!s->options.prefix_caching) return;
     s->prefix_queries_tok += (uint64_t)seq->n_prompt;
     s->prefix_hits_tok += (uint64_t)seq->n_past;
 }

@@ -32,6 +32,18 @@ static void log_end(const nb_api_job *job)
            (long long)((nb_clock_us() - nb_http_begin_us(job->exchange)) / 1000));
 }
 
+static void measure_prompts(const nb_api_job *job)
+{
+    nb_metrics *metrics = job->api->options.metrics;
+    int n = (int)job->generation->n;
+    for (int first = 0; metrics && first < job->n_choice; first += n) {
+        int64_t longest = 0;
+        for (int i = first; i < first + n; i++)
+            if (job->choice[i].usage.n_output > longest) longest = job->choice[i].usage.n_output;
+        nb_metrics_prompt(metrics, n, longest);
+    }
+}
+
 static void free_job(nb_api_job *job)
 {
     if (job->kind->drop) job->kind->drop(job);
@@ -85,6 +97,7 @@ static void drop(nb_api_job *job)
     if (atomic_fetch_sub_explicit(&job->n_ref, 1, memory_order_acq_rel) > 1) return;
     if (atomic_load(&job->cancelled)) fail(job, 503, "the client is gone");
     log_end(job);
+    measure_prompts(job);
     if (job->streaming)
         end_stream(job);
     else
@@ -210,11 +223,12 @@ static void measure(nb_choice *c, const nb_event *event)
     if (event->finish == NB_FINISH_NONE) return;
     nb_metrics_finish(metrics, &(nb_metrics_request){
                                    .n_prompt = event->n_prompt,
+                                   .n_cached = event->n_cached,
                                    .n_output = (int32_t)c->usage.n_output,
                                    .max_new = (int32_t)max_new(c),
                                    .finish = c->stop_index >= 0 ? NB_FINISH_STOP : event->finish,
-                                   .n_choice = c->index == 0 ? c->job->n_choice : 0,
                                    .queued_us = event->queued_us,
+                                   .scheduled_us = event->scheduled_us,
                                    .first_us = event->first_us,
                                    .now_us = event->now_us,
                                });

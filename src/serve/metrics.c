@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "serve/process_metrics.h"
+
 enum { BOUNDS_MAX = 48, LABELS_MAX = 512 };
 
 typedef enum histogram_id {
@@ -18,7 +20,9 @@ typedef enum histogram_id {
     PREFILL,
     DECODE,
     PROMPT_TOKENS,
+    COMPUTED_TOKENS,
     OUTPUT_TOKENS,
+    LONGEST_OUTPUT,
     MAX_TOKENS,
     CHOICES,
     N_HISTOGRAM,
@@ -52,6 +56,10 @@ static const struct {
                 BOUNDS(latency_bounds)},
     [PROMPT_TOKENS] = {"request_prompt_tokens", "Prompt tokens of a request.", TOKENS},
     [OUTPUT_TOKENS] = {"request_generation_tokens", "Output tokens of a request.", TOKENS},
+    [COMPUTED_TOKENS] = {"request_prefill_kv_computed_tokens",
+                         "Prompt tokens of a request that the prefix cache did not have.", TOKENS},
+    [LONGEST_OUTPUT] = {"request_max_num_generation_tokens", "Output tokens of the longest choice of a prompt.",
+                        TOKENS},
     [MAX_TOKENS] = {"request_params_max_tokens", "The max_tokens of a request.", TOKENS},
     [CHOICES] = {"request_params_n", "The n of a request.", BOUNDS(choice_bounds)},
 };
@@ -158,9 +166,15 @@ void nb_metrics_finish(nb_metrics *m, const nb_metrics_request *r)
     if (r->first_us > 0 && r->n_output > 1)
         observe(m, PER_TOKEN, 1e-6 * (double)(r->now_us - r->first_us) / (r->n_output - 1));
     observe(m, PROMPT_TOKENS, r->n_prompt);
+    if (r->first_us > 0) observe(m, COMPUTED_TOKENS, r->n_prompt - r->n_cached);
     observe(m, OUTPUT_TOKENS, r->n_output);
     observe(m, MAX_TOKENS, r->max_new);
-    if (r->n_choice > 0) observe(m, CHOICES, r->n_choice);
+}
+
+void nb_metrics_prompt(nb_metrics *m, int64_t n_choice, int64_t n_output_max)
+{
+    observe(m, CHOICES, (double)n_choice);
+    observe(m, LONGEST_OUTPUT, (double)n_output_max);
 }
 
 // ---- Writing ----
@@ -190,12 +204,11 @@ static const char *bound_text(double bound, char out[32])
     return out;
 }
 
-static void write_histogram(const nb_metrics *m, histogram_id id, nb_buf *out)
+static void write_histogram(const nb_metrics *m, const char *what, const char *help, const histogram *h, nb_buf *out)
 {
-    const histogram *h = &m->histogram[id];
     char name[80], text[32];
-    snprintf(name, sizeof name, "vllm:%s", descriptions[id].name);
-    head(out, name, "histogram", descriptions[id].help);
+    snprintf(name, sizeof name, "vllm:%s", what);
+    head(out, name, "histogram", help);
     uint64_t n = 0;
     for (int i = 0; i <= h->n_bound; i++) {
         n += h->count[i];
@@ -223,6 +236,29 @@ static void write_finished(const nb_metrics *m, nb_buf *out)
     }
 }
 
+// The engine counts steps by powers of two; vLLM's boundaries are some of them.
+static void write_steps(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
+{
+    static const int power[] = {0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+    histogram h = {.n_bound = sizeof power / sizeof *power, .sum = (double)e->n_step_tok};
+    int size = 0;
+    for (int i = 0; i <= h.n_bound; i++) {
+        if (i < h.n_bound) h.bound[i] = 1 << power[i];
+        for (; size <= (i < h.n_bound ? power[i] : NB_STEP_SIZES - 1); size++) h.count[i] += e->step_by_tok[size];
+    }
+    write_histogram(m, "iteration_tokens_total", "Tokens that an engine step computed.", &h, out);
+}
+
+static void write_sources(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
+{
+    static const char name[] = "vllm:prompt_tokens_by_source_total";
+    head(out, name, "counter", "Prompt tokens by where their keys and values came from.");
+    nb_buf_printf(out, "%s{%s,source=\"local_compute\"} %llu\n", name, m->labels,
+                  (unsigned long long)(e->n_prompt_tok - e->n_cached_tok));
+    nb_buf_printf(out, "%s{%s,source=\"local_cache_hit\"} %llu\n", name, m->labels,
+                  (unsigned long long)e->n_cached_tok);
+}
+
 static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
 {
     // Pages that only the prefix index holds can be had at any time: they count as free, as in vLLM.
@@ -235,11 +271,15 @@ static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *
             e->prefix_queries_tok);
     counter(m, out, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", e->prefix_hits_tok);
     counter(m, out, "vllm:num_preemptions_total", "Preemptions.", e->n_preempted);
-    counter(m, out, "vllm:prompt_tokens_total", "Prompt tokens computed.", e->n_prompt_tok);
+    counter(m, out, "vllm:prompt_tokens_total", "Tokens of prompts that are done.", e->n_prompt_tok);
+    counter(m, out, "vllm:prompt_tokens_cached_total", "Of these, how many the prefix cache had.", e->n_cached_tok);
+    write_sources(m, e, out);
     counter(m, out, "vllm:generation_tokens_total", "Tokens generated.", e->n_output_tok);
     head(out, "vllm:cache_config_info", "gauge", "Sizes of the KV cache.");
-    nb_buf_printf(out, "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n", m->labels,
-                  NB_PAGE_TOKENS, e->n_page);
+    nb_buf_printf(out,
+                  "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",enable_prefix_caching=\"%s\"} 1\n",
+                  m->labels, NB_PAGE_TOKENS, e->n_page, e->prefix_caching ? "True" : "False");
+    write_steps(m, e, out);
 }
 
 static void write_http(const nb_metrics *m, const nb_http_stats *h, nb_buf *out)
@@ -255,7 +295,9 @@ void nb_metrics_write(nb_metrics *m, const nb_engine_stats *engine, const nb_htt
     write_engine(m, engine, out);
     pthread_mutex_lock(&m->lock);
     write_finished(m, out);
-    for (int i = 0; i < N_HISTOGRAM; i++) write_histogram(m, (histogram_id)i, out);
+    for (int i = 0; i < N_HISTOGRAM; i++)
+        write_histogram(m, descriptions[i].name, descriptions[i].help, &m->histogram[i], out);
     pthread_mutex_unlock(&m->lock);
     if (http) write_http(m, http, out);
+    nb_process_metrics_write(out);
 }

@@ -18,14 +18,16 @@ void nb_metrics_next_tokens(nb_metrics *metrics, int64_t since_us);
 
 // A sequence ended, cancelled ones included.
 typedef struct nb_metrics_request {
-    int32_t n_prompt, n_output, max_new;
+    int32_t n_prompt, n_cached, n_output, max_new;
     nb_finish finish;         // as the client sees it: the engine was only told to cancel what ended at a stop string
-    int32_t n_choice;         // n of the API request, counted with its first choice; 0: do not count it again
     int64_t queued_us;        // times on the clock of nb_clock_us; 0: that never happened
     int64_t scheduled_us;     // first part of its prompt was computed
     int64_t first_us, now_us; // first token, end
 } nb_metrics_request;
 void nb_metrics_finish(nb_metrics *metrics, const nb_metrics_request *request);
+
+// All choices of a prompt ended: how many there were, and the tokens of the longest.
+void nb_metrics_prompt(nb_metrics *metrics, int64_t n_choice, int64_t n_output_max);
 
 // Appends everything in the text format 0.0.4, whose content type is below. `http` may be NULL.
 #define NB_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"

@@ -219,6 +219,7 @@ static void a_prefix_hit_changes_nothing_but_the_work(void **state)
         assert_same(&first, &again);
         nb_engine_stats stats = stats_of(&b);
         assert_true(stats.prefix_queries_tok == 2000 && stats.prefix_hits_tok == 960);
+        assert_true(stats.n_prompt_tok == 2000 && stats.n_cached_tok == 960);
         bench_close(&b);
     }
 }
@@ -340,6 +341,36 @@ static void cancelled_neighbours_change_nothing(void **state)
     nb_request request = request_of(&p, 300, &one);
     one = alone(1, request);
     assert_same(&one, &kept);
+}
+
+static void events_say_when_waiting_ended(void **state)
+{
+    (void)state;
+    static client c[3];
+    prompt p = prompt_of(100, 2);
+    bench b = bench_of(1);
+    b.options.max_num_seqs = 1;
+    b.fake.hold = true;
+    bench_open(&b);
+    for (int i = 0; i < 3; i++) {
+        nb_request request = request_of(&p, 20, &c[i]);
+        submit(&b, &request, &c[i]);
+    }
+    nb_engine_cancel(b.engine, c[2].id);
+    nb_fake_release(b.device);
+    for (int i = 0; i < 3; i++) wait_end(&c[i]);
+    for (int i = 0; i < 2; i++) {
+        const nb_event *last = &c[i].last;
+        assert_true(last->queued_us <= last->scheduled_us && last->scheduled_us <= last->first_us);
+        assert_true(last->first_us <= last->now_us);
+    }
+    assert_true(c[1].last.queued_us < c[0].last.first_us && c[1].last.scheduled_us >= c[0].last.first_us);
+    assert_true(c[2].last.scheduled_us == 0 && c[2].last.first_us == 0);
+    nb_engine_stats stats = stats_of(&b);
+    uint64_t n_step = 0;
+    for (int i = 0; i < NB_STEP_SIZES; i++) n_step += stats.step_by_tok[i];
+    assert_true(n_step == stats.n_step && stats.n_step_tok >= stats.n_prompt_tok - stats.n_cached_tok + 38);
+    bench_close(&b);
 }
 
 static void min_new_holds_stop_tokens_back(void **state)
@@ -639,6 +670,7 @@ int main(void)
         cmocka_unit_test(a_reply_that_stops_is_cached_as_well),
         cmocka_unit_test(preemption_changes_nothing),
         cmocka_unit_test(cancelled_neighbours_change_nothing),
+        cmocka_unit_test(events_say_when_waiting_ended),
         cmocka_unit_test(min_new_holds_stop_tokens_back),
         cmocka_unit_test(a_full_context_ends_with_length),
         cmocka_unit_test(the_pages_bound_the_context_too),
