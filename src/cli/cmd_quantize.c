@@ -11,8 +11,12 @@
 enum { CALIBRATION_WINDOW = 2048 };
 
 // The CPU, since calibration listens to the inputs of linears, which the CUDA device does not give out.
-static nb_session_options session_options = {
-    .device = "cpu", .kernels = "auto", .activations = "f32", .kv = "auto", .gpu_memory_utilization = 0.9};
+static nb_session_options session_options = {.device = "cpu",
+                                             .kernels = "auto",
+                                             .activations = "f32",
+                                             .kv = "auto",
+                                             .load_format = "auto",
+                                             .gpu_memory_utilization = 0.9};
 static const char *recipe_name = "nvfp4", *method = "max", *calibration_file;
 static int64_t shard_bytes = (int64_t)10 * 1000 * 1000 * 1000;
 static bool no_calibration, json;

@@ -34,6 +34,7 @@ static const nb_option options[] = {
     {"ignore-eos", 0, NB_OPTION_FLAG, &run_options.ignore_eos, NULL, "write on past the end tokens"},
     {"special", 0, NB_OPTION_FLAG, &raw, NULL, "show special tokens"},
     {"json", 0, NB_OPTION_FLAG, &json, NULL, "print one JSON object at the end instead of streaming text"},
+    NB_SESSION_LOAD_ROWS(session_options),
     NB_SESSION_OPTION_ROWS(session_options),
     {0},
 };

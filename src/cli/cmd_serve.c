@@ -66,12 +66,12 @@ static const nb_option options[] = {
     DECIDED("moe-backend", "NAME", "the device has one expert kernel for each format"),
     DECIDED("enable-chunked-prefill", NULL, "prefill is always chunked"),
     DECIDED("async-scheduling", NULL, "steps are always prepared ahead"),
-    DECIDED("load-format", "NAME", "files are mapped, whatever their loader"),
     DECIDED("speculative-config", "JSON", "speculation is off: this version does not draft tokens"),
     DECIDED("enforce-eager", NULL, "there is no compile step"),
     DECIDED("block-size", "N", "pages have 64 tokens"),
     DECIDED("swap-space", "N", "preempted sequences are computed again, not swapped"),
     DECIDED("disable-log-requests", NULL, "use --log-level warning"),
+    NB_SESSION_LOAD_ROWS(session_options),
     NB_SESSION_OPTION_ROWS(session_options),
     {0},
 };

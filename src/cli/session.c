@@ -9,8 +9,11 @@
 #include "cpu/cpu_device.h"
 #include "cuda/cuda_device.h"
 #include "model/bind.h"
+#include "model/synth.h"
 
 #define TEXT_FILE_MAX ((size_t)1 << 30)
+
+enum { DUMMY_SEED = 1 };
 
 static bool is(const char *a, const char *b)
 {
@@ -41,16 +44,43 @@ static nb_kv_format kv_format(const char *name, const nb_config *config)
     return is(name, "bf16") ? NB_KV_BF16 : NB_KV_FP8;
 }
 
+static int open_weights(const nb_session_options *o, nb_session *s, nb_error *err)
+{
+    if (!is(o->load_format, "dummy")) {
+        NB_TRY(nb_checkpoint_open(s->folder, &s->ckpt, err));
+        return nb_model_bind(s->ckpt, &s->model, err);
+    }
+    NB_TRY(nb_checkpoint_open_config(s->folder, &s->ckpt, err));
+    const nb_config *config = nb_checkpoint_config(s->ckpt);
+    return nb_synth_model(config, config->mix, DUMMY_SEED, (int)o->n_layer, &s->model, err);
+}
+
+static int load_device(const nb_session_options *o, nb_session *s, nb_error *err)
+{
+    NB_TRY(open_device(o, &s->device, err));
+    s->kv = kv_format(o->kv, &s->model->config);
+    bool on_host = is(s->device->ops->name, "cpu");
+    if (on_host && !s->model->embed_tokens.data) NB_TRY(nb_synth_materialize(s->model, err));
+    return s->device->ops->load(s->device, s->model, err);
+}
+
+int nb_session_open_model(const char *name, const nb_session_options *options, nb_session *s, nb_error *err)
+{
+    *s = (nb_session){0};
+    NB_TRY(nb_command_checkpoint(name, &s->folder, err));
+    NB_TRY(open_weights(options, s, err));
+    return load_device(options, s, err);
+}
+
 int nb_session_open(const char *name, const nb_session_options *options, nb_session *s, nb_error *err)
 {
     *s = (nb_session){0};
     NB_TRY(nb_command_checkpoint(name, &s->folder, err));
-    NB_TRY(nb_checkpoint_open(s->folder, &s->ckpt, err));
-    NB_TRY(nb_model_bind(s->ckpt, &s->model, err));
-    NB_TRY(nb_tokenizer_open(s->folder, &s->tokenizer, err));
-    NB_TRY(open_device(options, &s->device, err));
-    s->kv = kv_format(options->kv, &s->model->config);
-    return s->device->ops->load(s->device, s->model, err);
+    const char *text = s->folder;
+    if (options->tokenizer) NB_TRY(nb_command_checkpoint(options->tokenizer, &text, err));
+    NB_TRY(open_weights(options, s, err));
+    NB_TRY(nb_tokenizer_open(text, &s->tokenizer, err));
+    return load_device(options, s, err);
 }
 
 void nb_session_close(nb_session *s)

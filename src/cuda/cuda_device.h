@@ -20,6 +20,14 @@ int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err)
 typedef void (*nb_cuda_time_fn)(void *user, const char *kernel, double us);
 int nb_cuda_time_kernels(nb_device *device, nb_cuda_time_fn fn, void *user, nb_error *err);
 
+typedef struct nb_cuda_card {
+    char name[128];
+    double read_rate; // bytes/s at which a kernel reads the weights, each once: measured
+    double flop_rate; // operations/s of a large bf16 product where it was measured for this kind of card, else 0
+} nb_cuda_card;
+// Needs a loaded model; takes some milliseconds. For the roof of `nibble bench`.
+int nb_cuda_card_read(nb_device *device, nb_cuda_card *out, nb_error *err);
+
 #ifdef __cplusplus
 }
 #endif

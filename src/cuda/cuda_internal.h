@@ -37,6 +37,7 @@ typedef struct nb_cuda_weights {
     nb_cuda_matrix lm_head;
     const float *norm, *inv_freq;
     void *chunk[NB_CUDA_CHUNK_MAX];
+    int64_t chunk_bytes[NB_CUDA_CHUNK_MAX];
     int n_chunk;
     uint8_t *at; // next free byte of the last chunk
     int64_t left, total;

@@ -55,6 +55,7 @@ int nb_cuda_weight_alloc(nb_cuda *d, int64_t n_byte, void **out, nb_error *err)
             return nb_error_set(err, NB_ERR_MEMORY,
                                 "the weights do not fit on the GPU: %lld MiB are loaded, %lld more were refused",
                                 (long long)(w->total >> 20), (long long)(size >> 20));
+        w->chunk_bytes[w->n_chunk] = size;
         w->at = (uint8_t *)w->chunk[w->n_chunk++], w->left = size;
     }
     *out = w->at;

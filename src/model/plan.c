@@ -105,8 +105,9 @@ void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device
     out->max_context = longest_context(plan, model, room, n_seq);
 }
 
-// Of the routed experts, a step reads those that at least one token chose; of embed_tokens, one row a token.
-static void add_weights(const nb_plan *plan, const nb_config *c, double n_tok, nb_plan_step *out)
+// Of the routed experts, a step reads those that at least one token chose; of embed_tokens, one row a token. The head
+// multiplies one row of each sequence.
+static void add_weights(const nb_plan *plan, const nb_config *c, double n_seq, double n_tok, nb_plan_step *out)
 {
     double chosen = (double)c->num_experts_per_tok / c->num_experts;
     for (nb_role role = 0; role < NB_ROLE_COUNT; role++) {
@@ -114,12 +115,13 @@ static void add_weights(const nb_plan *plan, const nb_config *c, double n_tok, n
         if (role == NB_ROLE_MTP || role == NB_ROLE_VISION) continue;
         if (role == NB_ROLE_EMBED) n_byte *= n_tok / c->vocab_size, flop = 0;
         if (role == NB_ROLE_EXPERT) n_byte *= 1 - pow(1 - chosen, n_tok), flop *= chosen;
+        if (role == NB_ROLE_LM_HEAD) flop *= n_seq / n_tok;
         out->weight_bytes += n_byte;
         out->flop += flop;
     }
     if (!c->tie_word_embeddings) return;
     out->weight_bytes += (double)plan->weight_bytes[NB_ROLE_EMBED]; // read whole as the head
-    out->flop += 2.0 * (double)plan->matrix_elements[NB_ROLE_EMBED] * n_tok;
+    out->flop += 2.0 * (double)plan->matrix_elements[NB_ROLE_EMBED] * n_seq;
 }
 
 // Attention reads the keys and values before each sequence once and multiplies every new token with those before it.
@@ -151,7 +153,7 @@ void nb_plan_step_make(const nb_plan *plan, const nb_model *model, nb_kv_format 
                        int64_t context, nb_plan_step *out)
 {
     *out = (nb_plan_step){0};
-    add_weights(plan, &model->config, (double)(n_seq * n_new), out);
+    add_weights(plan, &model->config, (double)n_seq, (double)(n_seq * n_new), out);
     add_attention(model, kv, (double)n_seq, (double)n_new, (double)context, out);
     add_states(model, (double)n_seq, (double)n_new, out);
 }

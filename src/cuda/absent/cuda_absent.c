@@ -13,3 +13,9 @@ int nb_cuda_time_kernels(nb_device *device, nb_cuda_time_fn fn, void *user, nb_e
     (void)device, (void)fn, (void)user;
     return nb_error_set(err, NB_ERR_DEVICE, "this build has no CUDA device, so no kernels can be timed");
 }
+
+int nb_cuda_card_read(nb_device *device, nb_cuda_card *out, nb_error *err)
+{
+    (void)device, (void)out;
+    return nb_error_set(err, NB_ERR_DEVICE, "this build has no CUDA device");
+}
