@@ -10,13 +10,13 @@ typedef struct nb_bench_options {
     nb_device *device; // loaded, not reserved
     const nb_model *model;
     nb_kv_format kv;
-    int max_seq;       // most sequences of a decode
-    int max_context;   // longest sequence, prompt and decoded tokens together
-    int chunk;         // tokens of a prefill step
-    int n_step;        // timed decode steps
-    int n_prompt;      // timed prefills
-    double read_rate;  // the device's, bytes/s: the roof
-    double flop_rate;  // operations/s; 0: unknown, the roof is memory's alone
+    int max_seq;      // most sequences of a decode
+    int max_context;  // longest sequence, prompt and decoded tokens together
+    int chunk;        // tokens of a prefill step
+    int n_step;       // timed decode steps
+    int n_prompt;     // timed prefills
+    double read_rate; // the device's, bytes/s: the roof
+    double flop_rate; // operations/s; 0: unknown, the roof is memory's alone
 } nb_bench_options;
 
 typedef struct nb_bench_result {

@@ -79,8 +79,7 @@ static int parse_list(const char *option, const char *text, int64_t most, list *
         if (end == at || errno || value < 0 || value > most || (*end && *end != ','))
             return nb_error_set(err, NB_ERR_USAGE, "--%s: '%s' is not a list of numbers from 1 to %lld, as in 1,16",
                                 option, text, (long long)most);
-        if (out->n == LIST_MAX)
-            return nb_error_set(err, NB_ERR_USAGE, "--%s: at most %d numbers", option, LIST_MAX);
+        if (out->n == LIST_MAX) return nb_error_set(err, NB_ERR_USAGE, "--%s: at most %d numbers", option, LIST_MAX);
         if (value > 0) out->value[out->n++] = (int)value;
         at = *end ? end + 1 : end;
     }

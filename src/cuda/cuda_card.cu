@@ -1,5 +1,5 @@
-// The card's name and its memory's speed: the weights are read once, in order, with nothing else on the card, and again;
-// the fastest of a few passes counts. It is what a step that only reads its weights could reach.
+// The card's name and its memory's speed: the weights are read once, in order, with nothing else on the card, and
+// again; the fastest of a few passes counts. It is what a step that only reads its weights could reach.
 #include <stdio.h>
 #include <string.h>
 
