@@ -174,19 +174,48 @@ static void several_choices_are_drawn_apart(void **state)
     json_decref(b);
 }
 
-static void second_turn_is_cached(void **state)
+// "aaa aaa aaa ...": about 700 tokens.
+static const char *long_text(void)
+{
+    static char text[900];
+    memset(text, 'a', sizeof(text) - 1);
+    for (size_t i = 3; i < sizeof(text); i += 4) text[i] = ' ';
+    return text;
+}
+
+static json_t *post_json(const char *path, const json_t *request)
+{
+    char *body = json_dumps(request, 0);
+    json_t *reply = post(path, body);
+    free(body);
+    return reply;
+}
+
+static json_int_t n_cached_of(const json_t *reply)
+{
+    return api_int_at(reply, "usage.prompt_tokens_details.cached_tokens");
+}
+
+// All of the first turn's prompt is found again, to the page end before the last few tokens: there its state was saved.
+static void a_second_turn_computes_only_what_is_new(void **state)
 {
     (void)state;
-    char body[1500];
-    char text[900];
-    memset(text, 'a', sizeof(text));
-    for (size_t i = 3; i < sizeof(text); i += 4) text[i] = ' ';
-    text[sizeof(text) - 1] = 0;
-    snprintf(body, sizeof(body), "{\"messages\": [{\"role\": \"user\", \"content\": \"%s\"}], \"max_tokens\": 2}",
-             text);
-    json_decref(post(CHAT, body));
-    json_t *again = post(CHAT, body);
-    assert_true(api_int_at(again, "usage.prompt_tokens_details.cached_tokens") > 0);
+    json_t *request = json_pack("{s:[{s:s, s:s}], s:i, s:f}", "messages", "role", "user", "content", long_text(),
+                                "max_tokens", 150, "temperature", 0.0);
+    json_t *messages = json_object_get(request, "messages"), *first = post_json(CHAT, request);
+    assert_int_equal(n_cached_of(first), 0);
+    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "assistant", "content",
+                                              api_text_at(first, "choices.0.message.content")));
+    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", "And then?"));
+    json_t *second = post_json(CHAT, request), *again = post_json(CHAT, request);
+    json_int_t n_prompt = api_int_at(first, "usage.prompt_tokens"),
+               n_second = api_int_at(second, "usage.prompt_tokens");
+    assert_true(n_cached_of(second) >= (n_prompt - 8) / NB_PAGE_TOKENS * NB_PAGE_TOKENS);
+    assert_true(n_cached_of(again) >= (n_second - 8) / NB_PAGE_TOKENS * NB_PAGE_TOKENS);
+    assert_true(json_equal(api_at(second, "choices"), api_at(again, "choices")));
+    json_decref(request);
+    json_decref(first);
+    json_decref(second);
     json_decref(again);
 }
 
@@ -295,6 +324,47 @@ static void logprobs_come_with_their_tokens(void **state)
     nb_buf_drop(&text);
     json_decref(events);
     json_decref(r);
+}
+
+// Each token with its text, its log-probability and those of its rivals.
+static json_t *all_logprobs(const json_t *events)
+{
+    json_t *all = json_array();
+    const json_t *event;
+    size_t i;
+    json_array_foreach(events, i, event)
+    {
+        json_t *list = (json_t *)api_at(event, "choices.0.logprobs.content");
+        if (json_is_array(list)) json_array_extend(all, list);
+    }
+    return all;
+}
+
+static void streamed_tokens_are_the_same_to_the_bit(void **state)
+{
+    (void)state;
+    static const char *const sampling[] = {
+        "\"temperature\": 0",
+        "\"temperature\": 1, \"seed\": 11",
+        "\"temperature\": 0.8, \"seed\": 3, \"top_p\": 0.9, \"top_k\": 40, \"frequency_penalty\": 0.5",
+    };
+    for (size_t i = 0; i < sizeof(sampling) / sizeof(sampling[0]); i++) {
+        char body[400];
+        snprintf(body, sizeof(body),
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}], \"max_tokens\": 60, "
+                 "\"logprobs\": true, \"top_logprobs\": 4, %s",
+                 sampling[i]);
+        size_t n = strlen(body);
+        strcpy(body + n, "}");
+        json_t *whole = post(CHAT, body);
+        strcpy(body + n, ", \"stream\": true}");
+        json_t *events = api_stream(CHAT, body), *streamed = all_logprobs(events);
+        assert_true(json_array_size(streamed) > 5);
+        assert_true(json_equal(streamed, api_at(whole, "choices.0.logprobs.content")));
+        json_decref(streamed);
+        json_decref(events);
+        json_decref(whole);
+    }
 }
 
 static void echo_scores_the_prompt(void **state)
@@ -440,12 +510,13 @@ int main(void)
         cmocka_unit_test(tools_are_called_with_typed_arguments),
         cmocka_unit_test(tool_results_go_back),
         cmocka_unit_test(several_choices_are_drawn_apart),
-        cmocka_unit_test(second_turn_is_cached),
+        cmocka_unit_test(a_second_turn_computes_only_what_is_new),
         cmocka_unit_test(stop_strings_end_the_text_wherever_they_fall),
         cmocka_unit_test(stop_strings_may_stay),
         cmocka_unit_test(stop_tokens_are_told),
         cmocka_unit_test(end_tokens_can_be_ignored),
         cmocka_unit_test(logprobs_come_with_their_tokens),
+        cmocka_unit_test(streamed_tokens_are_the_same_to_the_bit),
         cmocka_unit_test(echo_scores_the_prompt),
         cmocka_unit_test(bias_decides_the_token),
         cmocka_unit_test(prompts_come_in_all_shapes),
