@@ -42,7 +42,8 @@ int nb_api_check_model(const nb_api *api, nb_str model, nb_request_error *error)
                              (int)(model.len > 200 ? 200 : model.len), model.ptr, api->options.model_name[0]);
 }
 
-int nb_api_render(const nb_api *api, const nb_chat_request *request, nb_buf *out, nb_request_error *error)
+int nb_api_render(const nb_api *api, const nb_chat_request *request, const char *param, nb_buf *out,
+                  nb_request_error *error)
 {
     nb_error err = {0};
     nb_chat_input input = {
@@ -53,10 +54,10 @@ int nb_api_render(const nb_api *api, const nb_chat_request *request, nb_buf *out
         .continue_final_message = request->continue_final_message,
     };
     if (!api->options.chat)
-        return nb_request_refuse(error, 400, "messages", "no_chat_template",
+        return nb_request_refuse(error, 400, param, "no_chat_template",
                                  "this model has no chat template; use /v1/completions");
     if (nb_chat_render(api->options.chat, &input, out, &err) == NB_OK) return NB_OK;
-    return nb_request_refuse(error, 400, "messages", NULL, "%s", err.text);
+    return nb_request_refuse(error, 400, param, NULL, "%s", err.text);
 }
 
 int nb_api_encode(const nb_api *api, nb_str text, const char *param, nb_ids *out, nb_request_error *error)

@@ -27,7 +27,8 @@ json_t *nb_api_body(nb_http_exchange *exchange);
 // The request's model is one of ours, or not said.
 int nb_api_check_model(const nb_api *api, nb_str model, nb_request_error *error);
 // Messages as prompt text.
-int nb_api_render(const nb_api *api, const nb_chat_request *request, nb_buf *out, nb_request_error *error);
+int nb_api_render(const nb_api *api, const nb_chat_request *request, const char *param, nb_buf *out,
+                  nb_request_error *error);
 // Text as token ids.
 int nb_api_encode(const nb_api *api, nb_str text, const char *param, nb_ids *out, nb_request_error *error);
 // Keeps the last `most` ids; -1: all.

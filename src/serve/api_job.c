@@ -61,24 +61,6 @@ static void free_job(nb_api_job *job)
     nb_arena_close(job->arena);
 }
 
-static void end_stream(nb_api_job *job)
-{
-    if (job->fail_status) {
-        nb_buf_clear(&job->chunk);
-        nb_http_error_json(&job->chunk, job->fail_status, NULL, NULL, job->fail_text);
-        nb_sse_send(job->exchange, nb_buf_str(&job->chunk)); // also where the rest was cancelled
-    } else if (job->generation->include_usage) {
-        nb_buf_printf(&job->chunk, "{\"id\":%s,\"object\":\"%s\",\"created\":%lld,\"model\":", job->id_json.ptr,
-                      job->kind->chunk_object, (long long)job->created);
-        nb_openai_string(&job->chunk, nb_api_model(job->api));
-        nb_buf_add_c(&job->chunk, ",\"choices\":[],\"usage\":");
-        nb_api_job_add_usage(&job->chunk, job);
-        nb_buf_add_c(&job->chunk, "}");
-        nb_api_job_send(job);
-    }
-    nb_sse_done(job->exchange);
-}
-
 static void end_whole(nb_api_job *job)
 {
     nb_buf out = {0};
@@ -98,10 +80,12 @@ static void drop(nb_api_job *job)
     if (atomic_load(&job->cancelled)) fail(job, 503, "the client is gone");
     log_end(job);
     measure_prompts(job);
-    if (job->streaming)
-        end_stream(job);
-    else
+    if (job->streaming) {
+        job->kind->end_stream(job);
+        nb_http_stream_end(job->exchange);
+    } else {
         end_whole(job);
+    }
     free_job(job);
 }
 
@@ -122,9 +106,10 @@ static void client_gone(void *user)
 
 // ---- Events, on the engine's thread
 
-void nb_api_job_send(nb_api_job *job)
+void nb_api_job_send(nb_api_job *job, const char *name)
 {
-    if (!atomic_load(&job->cancelled) && nb_sse_send(job->exchange, nb_buf_str(&job->chunk)) != NB_OK) cancel(job);
+    if (!atomic_load(&job->cancelled) && nb_sse_send(job->exchange, name, nb_buf_str(&job->chunk)) != NB_OK)
+        cancel(job);
     nb_buf_clear(&job->chunk);
 }
 
@@ -301,18 +286,6 @@ static int check(const nb_api_job *job, nb_request_error *error)
     return NB_OK;
 }
 
-static nb_str make_head(nb_api_job *job, int index)
-{
-    nb_buf head = {0};
-    nb_buf_printf(&head, "{\"id\":%s,\"object\":\"%s\",\"created\":%lld,\"model\":", job->id_json.ptr,
-                  job->kind->chunk_object, (long long)job->created);
-    nb_openai_string(&head, nb_api_model(job->api));
-    nb_buf_printf(&head, ",\"choices\":[{\"index\":%d,", index);
-    nb_str kept = nb_arena_str(job->arena, nb_buf_str(&head));
-    nb_buf_drop(&head);
-    return kept;
-}
-
 static void make_choices(nb_api_job *job)
 {
     const nb_generation *g = job->generation;
@@ -322,7 +295,6 @@ static void make_choices(nb_api_job *job)
         nb_choice *c = &job->choice[i];
         *c = (nb_choice){.job = job, .index = i, .prompt = &job->prompt[i / g->n], .stop_index = -1, .stop_tok = -1};
         c->stop = (nb_stop){.text = g->stop, .n = g->n_stop, .include = g->include_stop};
-        if (g->stream) c->head = make_head(job, i);
         nb_token_stream_open(&c->tokens, job->api->options.tokenizer, !g->keep_special);
     }
 }

@@ -1,6 +1,6 @@
-// A job: one generating HTTP request, its choices at the engine, and its reply. chat_api.c and completion_api.c say by
-// a table of functions what is written; everything else is common: submitting, text from tokens, stop strings,
-// streaming, usage, cancelling, the end.
+// A job: one generating HTTP request, its choices at the engine, and its reply. Each API (chat_api.c, completion_api.c,
+// ...) says by a table of functions what is written; everything else is common: submitting, text from tokens, stop
+// strings, streaming, usage, cancelling, the end.
 //
 // Threads. The HTTP thread makes a job and submits its choices; from then on the engine's thread alone works on it, by
 // events. Each choice, and the submitting handler, hold a reference; whoever drops the last one replies and frees.
@@ -34,19 +34,21 @@ typedef struct nb_choice {
     int32_t stop_tok;   // the request's stop token drawn, or -1
     nb_usage usage;
     int64_t last_us;
-    nb_str head;     // of each chunk, up to the choice's index
+    nb_str head;     // of each chunk, see openai_stream.h
     nb_buf logprobs; // not given out yet
     nb_buf prompt_logprobs;
     void *own; // of the kind
 } nb_choice;
 
 typedef struct nb_api_job_kind {
-    const char *id_prefix, *chunk_object, *param;            // "chatcmpl-", "chat.completion.chunk"; the prompt's field
-    void (*begin)(nb_choice *choice, const nb_event *event); // its first event
+    const char *id_prefix, *param; // "chatcmpl-"; the field that holds the prompt
+    const char *chunk_object;      // "chat.completion.chunk"; NULL where streams have events of their own
+    void (*begin)(nb_choice *choice, const nb_event *event);                    // its first event
     void (*token)(nb_choice *choice, int32_t tok, const nb_row_result *detail); // detail NULL: not asked for
     void (*text)(nb_choice *choice, nb_str text);
     void (*flush)(nb_choice *choice);            // the event is digested: nothing may wait that could be sent
     void (*finish)(nb_choice *choice);           // all text was given; choice->finish says why
+    void (*end_stream)(nb_api_job *job);         // the last events: nothing is left to come, or job->fail_status is set
     void (*reply)(nb_api_job *job, nb_buf *out); // the whole answer, when it is not streamed
     void (*drop)(nb_api_job *job);
 } nb_api_job_kind;
@@ -83,8 +85,9 @@ void nb_api_job_refuse(nb_api_job *job, const nb_request_error *error);
 // exchange.
 void nb_api_job_start(nb_api_job *job);
 
-// For the kinds, on the engine's thread: sends job->chunk as an event and clears it.
-void nb_api_job_send(nb_api_job *job);
+// For the kinds, on the engine's thread: sends job->chunk as an event and clears it. `name` of the event: NULL for
+// none.
+void nb_api_job_send(nb_api_job *job, const char *name);
 void nb_api_job_add_usage(nb_buf *out, const nb_api_job *job);         // of all choices
 void nb_api_job_add_stop_reason(nb_buf *out, const nb_choice *choice); // a string, a token id, or null
 void nb_api_job_add_prompt_logprobs(nb_buf *out, const nb_choice *choice);

@@ -22,7 +22,7 @@ static int read_text(const nb_api *api, const json_t *body, nb_buf *out, nb_requ
     NB_TRY(nb_request_messages(body, &chat.messages, error));
     NB_TRY(nb_request_tools(body, &chat.tools, error));
     NB_TRY(nb_request_template_variables(body, &chat.variables, error));
-    int code = nb_api_render(api, &chat, out, error);
+    int code = nb_api_render(api, &chat, "messages", out, error);
     nb_request_chat_drop(&chat);
     return code;
 }

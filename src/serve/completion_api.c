@@ -4,6 +4,7 @@
 
 #include "serve/api_internal.h"
 #include "serve/api_job.h"
+#include "serve/openai_stream.h"
 
 // Log-probabilities of this route are four lists. They and the text are given out with each chunk, or at the end.
 typedef struct completion_choice {
@@ -137,7 +138,7 @@ static void text(nb_choice *choice, nb_str piece)
 static void send_chunk(nb_choice *choice, bool finished)
 {
     nb_api_job *job = choice->job;
-    nb_buf_add_str(&job->chunk, choice->head);
+    nb_openai_stream_head(choice);
     add_choice(&job->chunk, choice, finished);
     nb_buf_add_c(&job->chunk, "}]");
     if (job->generation->usage_in_each_chunk) {
@@ -145,7 +146,7 @@ static void send_chunk(nb_choice *choice, bool finished)
         nb_openai_usage(&job->chunk, &choice->usage);
     }
     nb_buf_add_c(&job->chunk, "}");
-    nb_api_job_send(job);
+    nb_api_job_send(job, NULL);
 }
 
 static void flush(nb_choice *choice)
@@ -199,6 +200,7 @@ static const nb_api_job_kind completion_kind = {
     .text = text,
     .flush = flush,
     .finish = finish,
+    .end_stream = nb_openai_stream_end,
     .reply = reply,
     .drop = drop,
 };

@@ -1,17 +1,7 @@
 // Chat answers as JSON.
-#include <stdio.h>
-#include <string.h>
-
-#include "serve/chat_api.h"
-
 #include "serve/api_internal.h"
-
-void nb_openai_call_id(const nb_choice *choice, int i_call, char out[NB_CALL_ID_BYTES])
-{
-    uint64_t id = atomic_load(&choice->id); // the engine never gives an id twice
-    snprintf(out, NB_CALL_ID_BYTES, "call_%08llx%08llx%02x", (unsigned long long)choice->job->created & 0xffffffff,
-             (unsigned long long)id & 0xffffffff, i_call & 0xff);
-}
+#include "serve/chat_api.h"
+#include "serve/openai_stream.h"
 
 // ---- Chunks: {head "delta":{...},"logprobs":...,"finish_reason":...}]}
 
@@ -37,13 +27,13 @@ static void end_chunk(nb_choice *choice, const char *finish)
         nb_openai_usage(out, &choice->usage);
     }
     nb_buf_add_c(out, "}");
-    nb_api_job_send(job);
+    nb_api_job_send(job, NULL);
 }
 
 static nb_buf *begin_chunk(nb_choice *choice)
 {
     nb_buf *out = &choice->job->chunk;
-    nb_buf_add_str(out, choice->head);
+    nb_openai_stream_head(choice);
     nb_buf_add_c(out, "\"delta\":{");
     return out;
 }
@@ -54,34 +44,35 @@ void nb_openai_chat_role_chunk(nb_choice *choice)
     end_chunk(choice, NULL);
 }
 
-static void add_call_begin(nb_buf *out, nb_choice *choice, const nb_part *part)
+void nb_openai_chat_call_chunk(nb_choice *choice, const nb_chat_item *call)
 {
-    char id[NB_CALL_ID_BYTES];
-    nb_openai_call_id(choice, part->tool_index, id);
+    char id[NB_CHAT_ID_BYTES];
+    nb_buf *out = begin_chunk(choice);
+    nb_chat_item_id(choice, call, "call_", id);
     nb_buf_printf(out, "\"tool_calls\":[{\"index\":%d,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":",
-                  part->tool_index, id);
-    nb_openai_string(out, part->text);
-    nb_buf_add_c(out, ",\"arguments\":\"\"}}]");
+                  call->i_call, id);
+    nb_openai_string(out, call->name);
+    nb_buf_add_c(out, ",\"arguments\":\"\"}}]}");
+    end_chunk(choice, NULL);
 }
 
-void nb_openai_chat_part_chunk(nb_choice *choice, const nb_part *part)
+void nb_openai_chat_text_chunk(nb_choice *choice, const nb_chat_item *item, nb_str piece)
 {
     nb_buf *out = begin_chunk(choice);
-    switch (part->kind) {
+    switch (item->kind) {
     case NB_PART_CONTENT:
         nb_buf_add_c(out, "\"content\":");
-        nb_openai_string(out, part->text);
+        nb_openai_string(out, piece);
         break;
     case NB_PART_REASONING: // both names are in use
         nb_buf_add_c(out, "\"reasoning_content\":");
-        nb_openai_string(out, part->text);
+        nb_openai_string(out, piece);
         nb_buf_add_c(out, ",\"reasoning\":");
-        nb_openai_string(out, part->text);
+        nb_openai_string(out, piece);
         break;
-    case NB_PART_TOOL_BEGIN: add_call_begin(out, choice, part); break;
     default:
-        nb_buf_printf(out, "\"tool_calls\":[{\"index\":%d,\"function\":{\"arguments\":", part->tool_index);
-        nb_openai_string(out, part->text);
+        nb_buf_printf(out, "\"tool_calls\":[{\"index\":%d,\"function\":{\"arguments\":", item->i_call);
+        nb_openai_string(out, piece);
         nb_buf_add_c(out, "}}]");
     }
     nb_buf_add_c(out, "}");
@@ -102,18 +93,32 @@ void nb_openai_chat_finish_chunk(nb_choice *choice)
 
 // ---- Whole answers
 
-static void add_calls(nb_buf *out, const nb_chat_choice *own)
+static void add_calls(nb_buf *out, const nb_choice *choice)
 {
+    const nb_chat_answer *answer = choice->own;
+    char id[NB_CHAT_ID_BYTES];
     nb_buf_add_c(out, ",\"tool_calls\":[");
-    for (int i = 0; i < own->n_call; i++) {
-        nb_buf_printf(out, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i ? "," : "",
-                      own->call[i].id.ptr);
-        nb_openai_string(out, own->call[i].name);
+    for (int i = 0; i < answer->n_item; i++) {
+        const nb_chat_item *call = &answer->item[i];
+        if (call->kind != NB_PART_TOOL_BEGIN) continue;
+        nb_chat_item_id(choice, call, "call_", id);
+        nb_buf_printf(out, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", call->i_call ? "," : "",
+                      id);
+        nb_openai_string(out, call->name);
         nb_buf_add_c(out, ",\"arguments\":");
-        nb_openai_string(out, nb_buf_str(&own->call[i].arguments));
+        nb_openai_string(out, nb_buf_str(&call->text));
         nb_buf_add_c(out, "}}");
     }
     nb_buf_add_c(out, "]");
+}
+
+// A message has one content and one reasoning, however often the model went from one to the other.
+static nb_buf joined(const nb_chat_answer *answer, nb_part_kind kind)
+{
+    nb_buf text = {0};
+    for (int i = 0; i < answer->n_item; i++)
+        if (answer->item[i].kind == kind) nb_buf_add_str(&text, nb_buf_str(&answer->item[i].text));
+    return text;
 }
 
 static void add_text_or_null(nb_buf *out, const char *name, const nb_buf *text)
@@ -126,24 +131,28 @@ static void add_text_or_null(nb_buf *out, const char *name, const nb_buf *text)
 }
 
 // The content of an answer that has no calls is a string, even an empty one.
-static void add_message(nb_buf *out, const nb_chat_choice *own)
+static void add_message(nb_buf *out, const nb_choice *choice)
 {
+    const nb_chat_answer *answer = choice->own;
+    nb_buf content = joined(answer, NB_PART_CONTENT), reasoning = joined(answer, NB_PART_REASONING);
     nb_buf_add_c(out, "{\"role\":\"assistant\"");
-    if (own->content.len == 0 && own->n_call == 0)
+    if (content.len == 0 && answer->n_call == 0)
         nb_buf_add_c(out, ",\"content\":\"\"");
     else
-        add_text_or_null(out, "content", &own->content);
-    add_text_or_null(out, "reasoning_content", &own->reasoning);
-    add_text_or_null(out, "reasoning", &own->reasoning);
+        add_text_or_null(out, "content", &content);
+    add_text_or_null(out, "reasoning_content", &reasoning);
+    add_text_or_null(out, "reasoning", &reasoning);
     nb_buf_add_c(out, ",\"refusal\":null");
-    if (own->n_call) add_calls(out, own);
+    if (answer->n_call) add_calls(out, choice);
     nb_buf_add_c(out, "}");
+    nb_buf_drop(&content);
+    nb_buf_drop(&reasoning);
 }
 
 static void add_choice(nb_buf *out, const nb_choice *choice)
 {
     nb_buf_printf(out, "{\"index\":%d,\"message\":", choice->index);
-    add_message(out, choice->own);
+    add_message(out, choice);
     nb_buf_add_c(out, ",\"logprobs\":");
     if (choice->job->generation->n_top >= 0)
         nb_buf_printf(out, "{\"content\":[%s]}", choice->logprobs.ptr ? choice->logprobs.ptr : "");

@@ -6,11 +6,8 @@
 
 void nb_sse_open(nb_http_exchange *exchange);
 
-// One event, "data: ..." and a blank line. `data` (JSON on one line) must not contain a line break. Returns as
-// nb_http_stream_send.
-int nb_sse_send(nb_http_exchange *exchange, nb_str data);
-
-// "data: [DONE]", which ends OpenAI's streams, and the end of the response.
-void nb_sse_done(nb_http_exchange *exchange);
+// One event: "event: NAME" if it has one (NULL: none), "data: ..." and a blank line. `data` (JSON on one line) must not
+// contain a line break. Returns as nb_http_stream_send.
+int nb_sse_send(nb_http_exchange *exchange, const char *name, nb_str data);
 
 #endif

@@ -82,10 +82,11 @@ static void *run_count(void *user)
     for (int i = 0; i < 200; i++) {
         char text[32];
         snprintf(text, sizeof text, "{\"i\":%d}", i);
-        nb_sse_send(j->exchange, nb_str_from(text));
+        nb_sse_send(j->exchange, NULL, nb_str_from(text));
         if (i % 16 == 0) usleep(500);
     }
-    nb_sse_done(j->exchange);
+    nb_sse_send(j->exchange, NULL, NB_STR("[DONE]"));
+    nb_http_stream_end(j->exchange);
     end_job(j);
     return NULL;
 }
