@@ -23,7 +23,7 @@ static const char *reasoning_parser = "", *tool_call_parser = "", *log_format = 
 static nb_option_list served_model_name, api_key, allowed_origins;
 static int64_t port = 8000, max_model_len, max_num_seqs = 256, max_num_batched_tokens = 2048, max_waiting = 1024;
 static int64_t tensor_parallel_size = 1, kv_cache_memory = (int64_t)4 << 30, saved_states = -1;
-static bool auto_tool_choice, no_prefix_caching;
+static bool auto_tool_choice, no_page, no_prefix_caching;
 
 #define DECIDED(name, value, why)                    \
     {                                                \
@@ -52,6 +52,7 @@ static const nb_option options[] = {
     {"api-key", 0, NB_OPTION_LIST, &api_key, "KEY", "key that clients must send; repeatable"},
     {"api-key-file", 0, NB_OPTION_STRING, &api_key_file, "FILE", "keys, one a line"},
     {"allowed-origins", 0, NB_OPTION_LIST, &allowed_origins, "ORIGIN", "web origins that may call; repeatable; *: all"},
+    {"no-page", 0, NB_OPTION_FLAG, &no_page, NULL, "no chat page at /"},
     {"root-path", 0, NB_OPTION_STRING, &root_path, "PATH", "in front of every path, behind a proxy"},
     {"ssl-certfile", 0, NB_OPTION_STRING, &ssl_certfile, "FILE", "certificate (PEM) for HTTPS"},
     {"ssl-keyfile", 0, NB_OPTION_STRING, &ssl_keyfile, "FILE", "its key (PEM)"},
@@ -176,6 +177,7 @@ static int open_api(server *s, const char *name, nb_error *err)
                           .vocab_size = c->vocab_size,
                           .max_model_len = stats.max_model_len,
                           .auto_tool_choice = auto_tool_choice,
+                          .no_page = no_page,
                           .n_stop = c->n_eos};
     for (int i = 0; i < served_model_name.n; i++) api.model_name[i] = served_model_name.item[i];
     if (served_model_name.n) api.n_model_name = served_model_name.n;

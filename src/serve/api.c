@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "serve/metrics.h"
 #include "serve/openai_json.h"
+#include "serve/page.h"
 
 // ---- For all handlers
 
@@ -184,6 +185,7 @@ int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err)
 
 int nb_api_routes(nb_api *api, nb_http_route *route)
 {
+    const nb_http_route page = {"GET", "/", nb_page_get, (void *)(uintptr_t)&nb_page_built, NB_HTTP_OPEN};
     const nb_http_route all[] = {
         {"POST", "/v1/chat/completions", nb_api_chat, api, NB_HTTP_KEYED},
         {"POST", "/v1/completions", nb_api_completion, api, NB_HTTP_KEYED},
@@ -198,6 +200,7 @@ int nb_api_routes(nb_api *api, nb_http_route *route)
     };
     int n = sizeof(all) / sizeof(all[0]) - (api->options.metrics ? 0 : 1);
     memcpy(route, all, sizeof(all[0]) * (size_t)n);
+    if (!api->options.no_page) route[n++] = page;
     return n;
 }
 

@@ -27,6 +27,7 @@ typedef struct nb_api_options { // everything is borrowed and must outlive the A
     nb_reasoning_format reasoning;
     nb_tool_format tool;
     bool auto_tool_choice; // tools with tool_choice "auto" are allowed
+    bool no_page;          // nothing at /
     nb_sampling sampling;  // what a request leaves open: generation_config.json's values, else neutral ones
     int32_t stop_tok[NB_STOP_TOKEN_MAX]; // the checkpoint's end tokens
     int n_stop;

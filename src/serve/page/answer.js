@@ -1,0 +1,59 @@
+// An answer as it arrives: chunks of the API merged into a message.
+
+// Adds one chunk to what the message has so far; true if any text came.
+export function mergeChunk(message, chunk) {
+    const choice = chunk.choices?.[0];
+    if (chunk.usage) message.usage = chunk.usage;
+    if (choice?.finish_reason) message.finish = String(choice.finish_reason);
+    const delta = choice?.delta;
+    if (!delta) return false;
+    const content = text(delta.content);
+    const reasoning = text(delta.reasoning_content ?? delta.reasoning);
+    message.content += content;
+    message.reasoning += reasoning;
+    const calls = Array.isArray(delta.tool_calls) ? delta.tool_calls : [];
+    calls.forEach((call) => mergeCall(message.calls, call));
+    return content !== "" || reasoning !== "" || calls.length > 0;
+}
+
+const text = (value) => (typeof value === "string" ? value : "");
+
+const CALLS_MAX = 128;
+
+function mergeCall(calls, delta) {
+    const index = Number.isInteger(delta?.index) ? delta.index : calls.length;
+    if (index < 0 || index >= CALLS_MAX) return;
+    while (calls.length <= index) calls.push({ id: "", name: "", arguments: "" });
+    const call = calls[index];
+    call.id ||= text(delta.id);
+    call.name += text(delta.function?.name);
+    call.arguments += text(delta.function?.arguments);
+}
+
+// The fields of a request that stand for settings; what is empty is left to the server.
+export function requestFields(settings) {
+    const fields = {};
+    const numbers = ["temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty", "max_tokens", "seed"];
+    for (const name of numbers) {
+        const value = settings[name];
+        if (value !== undefined && value !== "" && Number.isFinite(Number(value))) fields[name] = Number(value);
+    }
+    if (settings.thinking) fields.chat_template_kwargs = { enable_thinking: settings.thinking === "on" };
+    const { tools } = readTools(settings.tools);
+    if (tools.length) fields.tools = tools;
+    return fields;
+}
+
+// Tool definitions from what the user wrote: {tools, error}.
+export function readTools(json) {
+    if (!json?.trim()) return { tools: [] };
+    try {
+        const value = JSON.parse(json);
+        const list = Array.isArray(value) ? value : [value];
+        const tools = list.map((each) => (each?.function ? each : { type: "function", function: each }));
+        if (tools.every((tool) => typeof tool.function?.name === "string")) return { tools };
+        return { tools: [], error: "Each tool needs a name: {\"name\": …, \"parameters\": …}" };
+    } catch (error) {
+        return { tools: [], error: `Not JSON: ${error.message}` };
+    }
+}

@@ -1,0 +1,111 @@
+// The API of the server that gave this page. The key is kept for the tab only.
+import { signal } from "@preact/signals";
+import { eventReader } from "./sse.js";
+
+const KEY = "nibble.key";
+const base = location.pathname.replace(/\/+$/, ""); // of --root-path, or nothing
+
+// A function to call with the key, while the server wants one.
+export const keyWanted = signal(null);
+
+export class ApiError extends Error {
+    constructor(status, message) {
+        super(message);
+        this.status = status;
+    }
+}
+
+async function failure(response) {
+    const body = await response.text();
+    let message = "";
+    try {
+        message = JSON.parse(body).error?.message;
+    } catch {
+        // a proxy's page
+    }
+    return new ApiError(response.status, message || `The server answered ${response.status} ${response.statusText}`);
+}
+
+function send(path, options) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    return fetch(base + path, { ...options, headers, credentials: "same-origin", redirect: "error" });
+}
+
+const askForKey = () =>
+    new Promise((resolve, reject) => {
+        const refuse = () => reject(new ApiError(401, "The server needs an API key."));
+        const earlier = keyWanted.value;
+        keyWanted.value = {
+            accept(key) {
+                sessionStorage.setItem(KEY, key);
+                keyWanted.value = null;
+                earlier?.accept(key);
+                resolve();
+            },
+            refuse() {
+                keyWanted.value = null;
+                earlier?.refuse();
+                refuse();
+            },
+            wrong: sessionStorage.getItem(KEY) !== null,
+        };
+    });
+
+// The response, whose status is good. Asks for a key as long as the one it has is not right.
+async function request(path, options = {}) {
+    for (;;) {
+        const response = await send(path, options);
+        if (response.ok) return response;
+        if (response.status !== 401) throw await failure(response);
+        await askForKey();
+    }
+}
+
+export const getModels = async () => (await (await request("/v1/models")).json()).data;
+export const getVersion = async () => (await (await request("/version")).json()).version;
+
+export async function getMetrics() {
+    const response = await send("/metrics", {});
+    if (!response.ok) throw await failure(response);
+    return response.text();
+}
+
+// Streams a chat completion: `onChunk` gets each chunk. Ends when the answer does; throws if it ends early.
+export async function streamChat(body, signal, onChunk) {
+    const response = await request("/v1/chat/completions", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+        signal,
+    });
+    let done = false;
+    const feed = eventReader((data) => {
+        if (data === "[DONE]") done = true;
+        if (done) return;
+        const chunk = parseChunk(data);
+        if (chunk.error) throw new ApiError(0, String(chunk.error.message ?? "The server failed."));
+        onChunk(chunk);
+    });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    try {
+        while (!done) {
+            const { value, done: closed } = await reader.read();
+            if (closed) break;
+            feed(value);
+        }
+    } finally {
+        reader.cancel().catch(() => {});
+    }
+    if (!done) throw new ApiError(0, "The connection ended before the answer did.");
+}
+
+function parseChunk(data) {
+    try {
+        const chunk = JSON.parse(data);
+        if (chunk && typeof chunk === "object") return chunk;
+    } catch {
+        // said below
+    }
+    throw new ApiError(0, "The server sent something that is not JSON.");
+}

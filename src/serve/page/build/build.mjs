@@ -1,0 +1,97 @@
+// Builds the page: src/serve/page becomes one HTML document with script and style inside, and a C file with its bytes.
+// usage: node build.mjs OUT.c PACKAGES [ABSENT.c]
+// npm's packages go to PACKAGES/<hash of the lock file>. If they cannot be had, OUT.c is a copy of ABSENT.c.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { createRequire } from "node:module";
+import * as path from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const source = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const [out, packages, absent] = process.argv.slice(2).map((name) => path.resolve(name));
+const read = (name) => fs.readFileSync(path.join(source, name), "utf8");
+const sha256 = (text, encoding) => createHash("sha256").update(text).digest(encoding);
+
+// The folder with node_modules. It is filled under another name and then renamed, so that builds may run side by side.
+function install() {
+    const names = ["package.json", "package-lock.json"];
+    const folder = path.join(packages, sha256(names.map(read).join("\n"), "hex").slice(0, 16));
+    if (fs.existsSync(folder)) return folder;
+    fs.mkdirSync(packages, { recursive: true });
+    const fresh = fs.mkdtempSync(path.join(packages, "fresh-"));
+    try {
+        for (const name of names) fs.copyFileSync(path.join(source, name), path.join(fresh, name));
+        const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"];
+        execFileSync("npm", ["ci", ...options], { cwd: fresh, stdio: ["ignore", "ignore", "pipe"], timeout: 180_000 });
+        fs.renameSync(fresh, folder);
+    } catch (error) {
+        if (!fs.existsSync(folder)) throw error;
+    } finally {
+        fs.rmSync(fresh, { recursive: true, force: true });
+    }
+    return folder;
+}
+
+function bundle(folder, entry) {
+    const esbuild = createRequire(path.join(folder, "package.json"))("esbuild");
+    const result = esbuild.buildSync({
+        entryPoints: [path.join(source, entry)],
+        nodePaths: [path.join(folder, "node_modules")],
+        bundle: true,
+        minify: true,
+        write: false,
+        format: "iife",
+        target: ["es2022"],
+        charset: "utf8",
+        jsx: "automatic",
+        jsxImportSource: "preact",
+        legalComments: "none",
+        logLevel: "warning",
+    });
+    return result.outputFiles[0].text.trim();
+}
+
+// In a script of HTML nothing but "</script" and "<!--" has a meaning; in strings and templates the escapes are the same.
+const inScript = (text) => text.replaceAll("</script", "<\\/script").replaceAll("<!--", "<\\!--");
+
+const bytes = (name, data) => {
+    const rows = [];
+    for (let i = 0; i < data.length; i += 32) rows.push(data.subarray(i, i + 32).join(","));
+    return `static const unsigned char ${name}[] = {\n${rows.join(",\n")},\n};\n`;
+};
+
+function build() {
+    const folder = install();
+    const script = inScript(bundle(folder, "main.jsx"));
+    const style = bundle(folder, "style.css");
+    const html = Buffer.from(
+        read("index.html")
+            .replace("<!-- style -->", () => `<style>${style}</style>`)
+            .replace("<!-- script -->", () => `<script type="module">${script}</script>`),
+    );
+    const gzip = gzipSync(html, { level: 9 });
+    const hash = (text) => `"'sha256-${sha256(text, "base64")}'"`;
+    return `// Made from src/serve/page by build.mjs.
+#include "serve/page.h"
+${bytes("html", html)}${bytes("gzip", gzip)}
+const nb_page nb_page_built = {
+    .html = html,
+    .n_html = sizeof html,
+    .gzip = gzip,
+    .n_gzip = sizeof gzip,
+    .etag = "${sha256(html, "hex").slice(0, 24)}",
+    .script_hash = ${hash(script)},
+    .style_hash = ${hash(style)},
+};
+`;
+}
+
+try {
+    fs.writeFileSync(out, build());
+} catch (error) {
+    if (!absent) throw error;
+    console.error(`The page is left out: ${error.stderr || error.message}`);
+    fs.copyFileSync(absent, out);
+}

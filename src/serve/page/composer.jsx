@@ -1,0 +1,64 @@
+// Where messages are written. Enter sends, Shift and Enter begins a line, Escape stops the answer.
+import { signal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { readTools } from "./answer.js";
+import { Icon } from "./icons.jsx";
+import * as state from "./state.js";
+
+const draft = signal("");
+
+// How much of the context the conversation fills, as its last answer told.
+function Context() {
+    const usage = state.path.value.findLast((node) => node.usage)?.usage;
+    const most = state.model.value?.max_model_len;
+    if (!usage || !most) return null;
+    const n = usage.prompt_tokens + usage.completion_tokens;
+    return <span>{n.toLocaleString("en")} of {most.toLocaleString("en")} tokens</span>;
+}
+
+function Hints() {
+    const { thinking, tools, system } = state.settings.value;
+    const { tools: list } = readTools(tools);
+    return (
+        <p class="hints">
+            {system?.trim() && <span>system prompt</span>}
+            {thinking && <span>thinking {thinking}</span>}
+            {list.length > 0 && <span>{list.length === 1 ? "1 tool" : `${list.length} tools`}</span>}
+            <Context />
+        </p>
+    );
+}
+
+export function Composer() {
+    const area = useRef();
+    const running = state.isRunning.value;
+    const send = () => {
+        const text = draft.value;
+        if (!text.trim() || running) return;
+        draft.value = "";
+        state.sendMessage(text);
+    };
+    const onKeyDown = (event) => {
+        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+        event.preventDefault();
+        send();
+    };
+    useEffect(() => area.current.focus({ preventScroll: true }), [state.current.value.id]);
+    useLayoutEffect(() => {
+        area.current.style.height = "auto";
+        area.current.style.height = `${area.current.scrollHeight}px`;
+    }, [draft.value]);
+    return (
+        <div class="composer">
+            <div class="box">
+                <textarea id="message" ref={area} rows={1} aria-label="Message" placeholder="Write a message" value={draft.value} onInput={(event) => (draft.value = event.target.value)} onKeyDown={onKeyDown} />
+                {running ? (
+                    <button type="button" class="round" onClick={() => state.stop()} aria-label="Stop" title="Stop (Escape)"><Icon name="stop" /></button>
+                ) : (
+                    <button type="button" class="round" onClick={send} disabled={!draft.value.trim()} aria-label="Send" title="Send (Enter)"><Icon name="send" /></button>
+                )}
+            </div>
+            <Hints />
+        </div>
+    );
+}

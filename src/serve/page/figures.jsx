@@ -1,0 +1,112 @@
+// Live figures of the server as small plots: /metrics is read each second while the page is seen.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { getMetrics } from "./api.js";
+import { figuresBetween, parseMetrics } from "./prometheus.js";
+
+const EVERY_MS = 1000;
+const SAMPLES = 120;
+const WIDTH = 240, HEIGHT = 44;
+
+const samples = signal([]); // of figuresBetween, oldest first
+const failed = signal(false);
+let last = null; // {at, metrics}
+
+async function sample() {
+    if (document.hidden) {
+        last = null;
+        return;
+    }
+    try {
+        const metrics = parseMetrics(await getMetrics());
+        const at = performance.now();
+        if (last) samples.value = [...samples.value, figuresBetween(last.metrics, metrics, (at - last.at) / 1000)].slice(-SAMPLES);
+        last = { at, metrics };
+        failed.value = false;
+    } catch {
+        last = null;
+        failed.value = true;
+    }
+}
+
+function useSampling() {
+    useEffect(() => {
+        let timer;
+        const next = async () => {
+            await sample();
+            timer = setTimeout(next, EVERY_MS);
+        };
+        next();
+        return () => clearTimeout(timer);
+    }, []);
+}
+
+const count = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
+const whole = (value) => String(Math.round(value));
+const percent = (value) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)}%`;
+const time = (value) => (value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`);
+
+const PLOTS = [
+    { name: "generated", label: "Generation", unit: "tokens/s", write: count },
+    { name: "prompt", label: "Prompts", unit: "tokens/s", write: count },
+    { name: "running", label: "Batch", unit: "requests running", write: whole },
+    { name: "waiting", label: "Queue", unit: "requests waiting", write: whole },
+    { name: "cache", label: "KV cache", unit: "in use", write: percent, most: 1 },
+    { name: "hits", label: "Prefix cache", unit: "of prompt tokens found", write: percent, most: 1 },
+    { name: "firstToken", label: "First token", unit: "after, on average", write: time },
+];
+
+// The newest value lies at the right edge; a gap is drawn as the value before it.
+function curve(values, most) {
+    let y = HEIGHT;
+    return values.map((value, i) => {
+        if (value !== null) y = HEIGHT - 1 - (HEIGHT - 4) * Math.min(1, value / most);
+        const x = WIDTH - ((values.length - 1 - i) * WIDTH) / (SAMPLES - 1);
+        return `${x.toFixed(1)},${y.toFixed(1)}`;
+    });
+}
+
+function Plot({ name, label, unit, write, most }) {
+    const values = samples.value.map((each) => each[name]);
+    const now = values.findLast((value) => value !== null) ?? null;
+    const top = most ?? Math.max(1e-9, ...values.filter((value) => value !== null));
+    const points = curve(values, top);
+    const text = now === null ? "–" : write(now);
+    return (
+        <figure class="plot">
+            <figcaption>{label}<span><b>{text}</b> {unit}</span></figcaption>
+            <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${label}: ${text} ${unit}; highest of two minutes ${write(top)}`}>
+                <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} class="ground" />
+                {points.length > 1 && now !== null && (
+                    <>
+                        <polygon points={`${points[0].split(",")[0]},${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`} />
+                        <polyline points={points.join(" ")} />
+                    </>
+                )}
+            </svg>
+        </figure>
+    );
+}
+
+export function Figures() {
+    return (
+        <div class="figures">
+            {failed.value && <p class="failure">The server gives no figures at /metrics.</p>}
+            {PLOTS.map((each) => <Plot key={each.name} {...each} />)}
+            <p class="hint">The whole server, the last two minutes.</p>
+        </div>
+    );
+}
+
+// The one figure that is always in sight, and opens the others.
+export function Pulse({ onClick, open }) {
+    useSampling();
+    const now = samples.value.at(-1);
+    const busy = now?.running > 0;
+    return (
+        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label="Live figures">
+            <span class={busy ? "dot" : "dot idle"} />
+            {failed.value ? "no figures" : `${count(now?.generated ?? 0)} tokens/s`}
+        </button>
+    );
+}

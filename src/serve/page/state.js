@@ -1,0 +1,223 @@
+// The state of the page, and everything that changes it. Views read the signals and call the functions.
+import { computed, effect, signal } from "@preact/signals";
+import * as answers from "./answer.js";
+import * as api from "./api.js";
+import * as store from "./store.js";
+import * as tree from "./tree.js";
+
+export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "" };
+const REFRESH_MS = 50; // of an answer that streams
+
+export const conversations = signal([]); // newest first; among them the current one, once it holds a message
+export const current = signal(tree.createConversation(store.loadPreference("settings", DEFAULT_SETTINGS)));
+export const models = signal([]);
+export const version = signal("");
+export const running = signal({}); // the AbortController of each conversation whose answer streams, by its id
+export const notice = signal(null); // {text, action?: {label, run}}
+export const announcement = signal(""); // for screen readers
+export const theme = signal(store.loadPreference("theme", "auto"));
+
+export const settings = computed(() => current.value.settings);
+export const isRunning = computed(() => current.value.id in running.value);
+export const path = computed(() => tree.pathTo(current.value));
+export const model = computed(
+    () => models.value.find((each) => each.id === settings.value.model) ?? models.value[0] ?? null,
+);
+
+effect(() => {
+    document.documentElement.dataset.theme = theme.value;
+    store.savePreference("theme", theme.value);
+});
+
+// ---- Conversations
+
+// Puts a changed conversation where it belongs, and keeps it.
+function put(conversation) {
+    if (conversation.id === current.value.id) current.value = conversation;
+    if (!conversation.leaf) return;
+    const others = conversations.value.filter((each) => each.id !== conversation.id);
+    conversations.value = [conversation, ...others].sort((a, b) => b.updated - a.updated);
+    store.saveConversation(conversation);
+}
+
+const find = (id) => (id === current.value.id ? current.value : conversations.value.find((each) => each.id === id));
+
+export function newConversation() {
+    current.value = tree.createConversation(store.loadPreference("settings", settings.value));
+    location.hash = "";
+}
+
+export function openConversation(id) {
+    const conversation = find(id);
+    if (!conversation) return newConversation();
+    current.value = conversation;
+    location.hash = id;
+}
+
+export function renameConversation(id, title) {
+    put({ ...find(id), title: title.trim().slice(0, 200) });
+}
+
+export function deleteConversation(id) {
+    const conversation = find(id);
+    stop(id);
+    conversations.value = conversations.value.filter((each) => each.id !== id);
+    store.removeConversation(id);
+    if (current.value.id === id) newConversation();
+    notice.value = {
+        text: `“${tree.titleOf(conversation)}” is deleted.`,
+        action: { label: "Undo", run: () => { put(conversation); openConversation(id); } },
+    };
+}
+
+export function changeSettings(change) {
+    const settings = { ...current.value.settings, ...change };
+    store.savePreference("settings", settings);
+    put({ ...current.value, settings });
+}
+
+export function exportConversation(id) {
+    const conversation = find(id);
+    const content = { title: tree.titleOf(conversation), ...conversation, messages: tree.wireMessages(conversation) };
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 2)], { type: "application/json" }));
+    link.download = `${tree.titleOf(conversation).replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "conversation"}.json`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// ---- Messages
+
+export function sendMessage(content) {
+    put(tree.addMessage(current.value, { role: "user", content }));
+    location.hash = current.value.id;
+    return answer();
+}
+
+export function editMessage(id, content) {
+    const { parent } = current.value.nodes[id];
+    put(tree.addMessage(current.value, { role: "user", content }, parent));
+    return answer();
+}
+
+export function regenerate(id) {
+    return answer(current.value.nodes[id].parent);
+}
+
+export function showVersion(id) {
+    put(tree.showVersion(current.value, id));
+}
+
+// Results of the tool calls of a message: [{callId, name, content}].
+export function sendResults(id, results) {
+    let conversation = { ...current.value, leaf: id };
+    for (const result of results) conversation = tree.addMessage(conversation, { role: "tool", ...result });
+    put(conversation);
+    return answer();
+}
+
+export function stop(id = current.value.id) {
+    running.value[id]?.abort();
+}
+
+// Has the model answer below a message.
+async function answer(parent = current.value.leaf) {
+    if (isRunning.value) return;
+    const chosen = model.value?.id;
+    const request = {
+        messages: tree.wireMessages({ ...current.value, leaf: parent }),
+        ...(chosen && { model: chosen }),
+        ...answers.requestFields(settings.value),
+    };
+    put(tree.addMessage(current.value, { role: "assistant", state: "running", model: chosen, reasoning: "", calls: [] }, parent));
+    const { id: conversation, leaf: message } = current.value;
+    const abort = new AbortController();
+    running.value = { ...running.value, [conversation]: abort };
+    announcement.value = "Answering";
+    const end = await stream(request, abort.signal, (change) => {
+        const now = find(conversation);
+        if (now) put(tree.changeMessage(now, message, change));
+    });
+    const { [conversation]: _, ...others } = running.value;
+    running.value = others;
+    announcement.value = spokenEnd(end);
+}
+
+// Runs a request and reports the message's fields through `change`, not more often than the eye can see.
+async function stream(request, signal, change) {
+    const message = { content: "", reasoning: "", calls: [], usage: null, finish: null };
+    const began = performance.now();
+    let first = null, last = null, thought = null, timer = null;
+    const fields = (state) => ({
+        ...message,
+        calls: message.calls.map((call) => ({ ...call })),
+        state,
+        stats: { firstMs: first && first - began, thoughtMs: thought, decodeMs: first && last - first },
+    });
+    const refresh = () => {
+        timer = null;
+        change(fields("running"));
+    };
+    let end;
+    try {
+        await api.streamChat(request, signal, (chunk) => {
+            if (answers.mergeChunk(message, chunk)) {
+                last = performance.now();
+                first ??= last;
+                if (message.reasoning && !message.content && !message.calls.length) thought = last - first;
+            }
+            timer ??= setTimeout(refresh, REFRESH_MS);
+        });
+        end = fields("done");
+    } catch (error) {
+        end = signal.aborted ? fields("stopped") : { ...fields("failed"), error: error.message };
+    }
+    clearTimeout(timer);
+    change(end);
+    return end;
+}
+
+const SPOKEN_MAX = 2000;
+
+function spokenEnd({ state, error, content, calls }) {
+    if (state === "failed") return `The answer failed: ${error}`;
+    if (state === "stopped") return "Stopped";
+    const called = calls.length ? ` The model calls ${calls.map((call) => call.name).join(", ")}.` : "";
+    return `The answer is complete.${called} ${content.slice(0, SPOKEN_MAX)}`;
+}
+
+// ---- The start
+
+// An answer that was running when the page went away is not running any more.
+function settle(conversation) {
+    const nodes = Object.fromEntries(
+        Object.entries(conversation.nodes).map(([id, node]) => [id, node.state === "running" ? { ...node, state: "stopped" } : node]),
+    );
+    return { ...conversation, nodes };
+}
+
+export async function start() {
+    addEventListener("pagehide", store.flushConversations);
+    addEventListener("visibilitychange", () => document.hidden && store.flushConversations());
+    addEventListener("hashchange", () => {
+        const id = location.hash.slice(1);
+        if (id && id !== current.value.id && find(id)) openConversation(id);
+    });
+    try {
+        conversations.value = (await store.loadConversations()).map(settle);
+    } catch {
+        notice.value = { text: "This browser keeps no data for the page: conversations end with the tab." };
+    }
+    const id = location.hash.slice(1);
+    if (id) openConversation(id);
+    await loadServer();
+}
+
+export async function loadServer() {
+    try {
+        models.value = await api.getModels();
+        version.value = await api.getVersion();
+    } catch (error) {
+        notice.value = { text: error.message, action: { label: "Try again", run: loadServer } };
+    }
+}

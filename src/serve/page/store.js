@@ -1,0 +1,61 @@
+// What the browser keeps: conversations in IndexedDB, a few preferences in localStorage. Nothing leaves the machine.
+import { createStore, del, entries, set } from "idb-keyval";
+
+export const CONVERSATIONS_MAX = 500; // the oldest ones go first
+const SAVE_AFTER_MS = 400;
+
+let database = null;
+const pending = new Map();
+
+// All conversations, newest first. Throws if this browser keeps none (some private windows).
+export async function loadConversations() {
+    database = createStore("nibble", "conversations");
+    const all = (await entries(database)).map(([, conversation]) => conversation);
+    all.sort((a, b) => b.updated - a.updated);
+    for (const old of all.splice(CONVERSATIONS_MAX)) await del(old.id, database);
+    return all;
+}
+
+// Soon, and once for many changes.
+export function saveConversation(conversation) {
+    if (!database) return;
+    clearTimeout(pending.get(conversation.id)?.timer);
+    const timer = setTimeout(() => write(conversation.id), SAVE_AFTER_MS);
+    pending.set(conversation.id, { conversation, timer });
+}
+
+function write(id) {
+    const { conversation } = pending.get(id);
+    pending.delete(id);
+    set(id, conversation, database).catch((error) => console.warn("not kept:", error));
+}
+
+// What waits is written now: the tab may be about to go.
+export function flushConversations() {
+    for (const [id, { timer }] of pending) {
+        clearTimeout(timer);
+        write(id);
+    }
+}
+
+export function removeConversation(id) {
+    clearTimeout(pending.get(id)?.timer);
+    pending.delete(id);
+    if (database) del(id, database).catch(() => {});
+}
+
+export function loadPreference(name, otherwise) {
+    try {
+        return JSON.parse(localStorage.getItem(`nibble.${name}`)) ?? otherwise;
+    } catch {
+        return otherwise;
+    }
+}
+
+export function savePreference(name, value) {
+    try {
+        localStorage.setItem(`nibble.${name}`, JSON.stringify(value));
+    } catch {
+        // full or forbidden: it holds for this visit
+    }
+}

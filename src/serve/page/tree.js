@@ -1,0 +1,72 @@
+// A conversation is a tree of messages, so that nothing is lost when a message is edited or an answer is made again: the
+// new one becomes a sibling of the old. What is shown is the path from the root to `leaf`. All functions are pure: they
+// return a new conversation and leave the old one alone.
+//
+// message: {id, parent, at, role, content, reasoning, calls: [{id, name, arguments}], callId, state, error, stats}
+
+export const newId = () => crypto.randomUUID();
+
+export function createConversation(settings) {
+    const at = Date.now();
+    return { id: newId(), title: "", created: at, updated: at, leaf: null, nodes: {}, settings };
+}
+
+export function titleOf(conversation) {
+    if (conversation.title) return conversation.title;
+    const first = Object.values(conversation.nodes).find((node) => node.role === "user");
+    return first ? first.content.trim().split("\n")[0].slice(0, 80) : "New conversation";
+}
+
+// Adds a message below `parent` (default: at the end of the path) and shows it.
+export function addMessage(conversation, message, parent = conversation.leaf) {
+    const node = { id: newId(), content: "", at: Date.now(), ...message, parent };
+    return { ...conversation, updated: node.at, leaf: node.id, nodes: { ...conversation.nodes, [node.id]: node } };
+}
+
+export function changeMessage(conversation, id, change) {
+    const node = { ...conversation.nodes[id], ...change };
+    return { ...conversation, updated: Date.now(), nodes: { ...conversation.nodes, [id]: node } };
+}
+
+export function pathTo(conversation, id = conversation.leaf) {
+    const path = [];
+    for (let node = conversation.nodes[id]; node; node = conversation.nodes[node.parent]) path.unshift(node);
+    return path;
+}
+
+// The ids of the versions of a message, oldest first, itself among them.
+export function versionsOf(conversation, id) {
+    const { parent } = conversation.nodes[id];
+    return Object.values(conversation.nodes).filter((node) => node.parent === parent).map((node) => node.id);
+}
+
+// Shows a message and the newest of what follows it.
+export function showVersion(conversation, id) {
+    let leaf = id;
+    for (;;) {
+        const below = Object.values(conversation.nodes).filter((node) => node.parent === leaf);
+        if (!below.length) return { ...conversation, leaf };
+        leaf = below.at(-1).id;
+    }
+}
+
+const wireCall = (call) => ({
+    id: call.id,
+    type: "function",
+    function: { name: call.name, arguments: call.arguments },
+});
+
+function wireMessage(node) {
+    if (node.role === "tool") return { role: "tool", tool_call_id: node.callId, content: node.content };
+    const message = { role: node.role, content: node.content };
+    if (node.reasoning) message.reasoning_content = node.reasoning;
+    if (node.calls?.length) message.tool_calls = node.calls.map(wireCall);
+    return message;
+}
+
+// The messages of a request, as the API takes them.
+export function wireMessages(conversation) {
+    const messages = pathTo(conversation).map(wireMessage);
+    const { system } = conversation.settings;
+    return system?.trim() ? [{ role: "system", content: system }, ...messages] : messages;
+}
