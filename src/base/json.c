@@ -24,16 +24,16 @@ static int64_t depth_of(nb_str text)
     return deepest;
 }
 
-static json_t *load(nb_str text, json_error_t *wrong)
+static json_t *load(nb_str text, size_t flags, json_error_t *wrong)
 {
     nb_buf marked = {0};
     if (nb_json_mark_big(text, &marked)) text = nb_buf_str(&marked);
-    json_t *value = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, wrong);
+    json_t *value = json_loadb(text.ptr, text.len, flags | JSON_ALLOW_NUL | JSON_DECODE_ANY, wrong);
     nb_buf_drop(&marked);
     return value;
 }
 
-int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err)
+static int parse(nb_str text, size_t flags, const char *what, json_t **out, nb_error *err)
 {
     *out = NULL;
     if (depth_of(text) > NB_JSON_DEPTH_MAX) {
@@ -41,10 +41,20 @@ int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err)
                             NB_JSON_DEPTH_MAX);
     }
     json_error_t wrong;
-    *out = load(text, &wrong);
+    *out = load(text, flags, &wrong);
     if (*out) return NB_OK;
     return nb_error_set(err, NB_ERR_INPUT, "%s: is not valid JSON: line %d column %d: %s", what, wrong.line,
                         wrong.column, wrong.text);
+}
+
+int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err)
+{
+    return parse(text, JSON_REJECT_DUPLICATES, what, out, err);
+}
+
+int nb_json_parse_last(nb_str text, const char *what, json_t **out, nb_error *err)
+{
+    return parse(text, 0, what, out, err);
 }
 
 static const char *type_name(const json_t *value)

@@ -16,6 +16,9 @@ enum { NB_JSON_DEPTH_MAX = 128 }; // nesting of arrays and objects in anything f
 // checked before parsing, so hostile nesting costs no stack. A NUL inside a string is accepted.
 int nb_json_parse(nb_str text, const char *what, json_t **out, nb_error *err);
 
+// The same for texts of which other readers take the last of duplicate keys, as Python and JavaScript do.
+int nb_json_parse_last(nb_str text, const char *what, json_t **out, nb_error *err);
+
 // An integer that does not fit 64 bits is parsed as a string: this mark and its digits. nb_json_write writes the digits
 // again; everywhere else it is no integer. Gives the digits, or an empty slice when `value` is not such a string.
 #define NB_JSON_INTEGER_MARK "\0integer:"

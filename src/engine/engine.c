@@ -243,10 +243,20 @@ int nb_engine_open(nb_device *device, const nb_model *model, const nb_engine_opt
 
 int nb_engine_submit(nb_engine *engine, const nb_request *request, uint64_t *id, nb_error *err)
 {
-    NB_TRY(nb_job_check(request, engine->vocab_size, engine->context, err));
-    nb_job *job = nb_job_open(request, engine->context, nb_clock_us());
-    int code = nb_mailbox_put(&engine->mailbox, job, id, err);
-    if (code != NB_OK) nb_job_close(job);
+    return nb_engine_submit_all(engine, request, 1, id, err);
+}
+
+int nb_engine_submit_all(nb_engine *engine, const nb_request *request, int n, uint64_t *id, nb_error *err)
+{
+    nb_job *first = NULL, **last = &first;
+    for (int i = 0; i < n; i++) NB_TRY(nb_job_check(&request[i], engine->vocab_size, engine->context, err));
+    for (int i = 0; i < n; i++, last = &(*last)->next) *last = nb_job_open(&request[i], engine->context, nb_clock_us());
+    int code = nb_mailbox_put(&engine->mailbox, first, n, id, err);
+    while (code != NB_OK && first) {
+        nb_job *next = first->next;
+        nb_job_close(first);
+        first = next;
+    }
     return code;
 }
 

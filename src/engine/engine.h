@@ -88,6 +88,8 @@ int nb_engine_open(nb_device *device, const nb_model *model, const nb_engine_opt
 // Any thread. Refuses (with a reason for people) what could never run: empty or too long prompts, bad ids, bad
 // sampling.
 int nb_engine_submit(nb_engine *engine, const nb_request *request, uint64_t *id, nb_error *err);
+// Several at once: all of them are taken or none is. NB_ERR_LIMIT: there is no room for all now. id: [n].
+int nb_engine_submit_all(nb_engine *engine, const nb_request *request, int n, uint64_t *id, nb_error *err);
 void nb_engine_cancel(nb_engine *engine, uint64_t id); // any thread; the finish event still comes
 
 // Finishes what runs and waits (drain) or cancels everything, then stops the thread.

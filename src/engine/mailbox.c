@@ -20,25 +20,30 @@ void nb_mailbox_close(nb_mailbox *box)
     free(box->cancel);
 }
 
-static int refuse(const nb_mailbox *box, nb_error *err)
+static int refuse(const nb_mailbox *box, int n, nb_error *err)
 {
+    int n_alive = box->n_new + box->n_inside;
     if (box->stats.failed) return nb_error_set(err, NB_ERR_DEVICE, "the device failed; the server must be restarted");
     if (box->closing) return nb_error_set(err, NB_ERR_LIMIT, "the server is shutting down");
-    if (box->n_new + box->n_inside >= box->max_alive)
-        return nb_error_set(err, NB_ERR_LIMIT, "the queue is full (%d requests run or wait); try again later",
-                            box->n_new + box->n_inside);
+    if (n > box->max_alive)
+        return nb_error_set(err, NB_ERR_INPUT, "these are %d sequences; at most %d can run and wait at once", n,
+                            box->max_alive);
+    if (n_alive + n > box->max_alive)
+        return nb_error_set(err, NB_ERR_LIMIT, "the queue is full (%d requests run or wait); try again later", n_alive);
     return NB_OK;
 }
 
-int nb_mailbox_put(nb_mailbox *box, nb_job *job, uint64_t *id, nb_error *err)
+int nb_mailbox_put(nb_mailbox *box, nb_job *job, int n, uint64_t *id, nb_error *err)
 {
     pthread_mutex_lock(&box->mutex);
-    int code = refuse(box, err);
+    int code = refuse(box, n, err);
     if (code == NB_OK) {
-        *id = job->seq.id = ++box->n_id;
         *box->last = job;
-        box->last = &job->next;
-        box->n_new++;
+        for (int i = 0; i < n; i++, job = job->next) {
+            id[i] = job->seq.id = ++box->n_id;
+            box->last = &job->next;
+        }
+        box->n_new += n;
         pthread_cond_signal(&box->changed);
     }
     pthread_mutex_unlock(&box->mutex);

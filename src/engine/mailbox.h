@@ -29,9 +29,9 @@ typedef struct nb_letters { // what the engine's thread takes out
 void nb_mailbox_open(nb_mailbox *box, int max_alive);
 void nb_mailbox_close(nb_mailbox *box);
 
-// Any thread. Gives the job its id and keeps it, or refuses it (NB_ERR_LIMIT, NB_ERR_DEVICE) and leaves it the
-// caller's.
-int nb_mailbox_put(nb_mailbox *box, nb_job *job, uint64_t *id, nb_error *err);
+// Any thread. Gives n jobs (a list by `next`) their ids and keeps them, or refuses all (NB_ERR_INPUT: they can never
+// fit, NB_ERR_LIMIT, NB_ERR_DEVICE) and leaves them the caller's.
+int nb_mailbox_put(nb_mailbox *box, nb_job *job, int n, uint64_t *id, nb_error *err);
 void nb_mailbox_cancel(nb_mailbox *box, uint64_t id);
 void nb_mailbox_shut(nb_mailbox *box, bool drain); // no more jobs
 void nb_mailbox_read(nb_mailbox *box, nb_engine_stats *out);

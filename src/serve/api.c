@@ -25,7 +25,7 @@ json_t *nb_api_body(nb_http_exchange *exchange)
 {
     json_t *body = NULL;
     nb_error err = {0};
-    int code = nb_json_parse(nb_http_body(exchange), "the request body", &body, &err);
+    int code = nb_json_parse_last(nb_http_body(exchange), "the request body", &body, &err);
     if (code == NB_OK && json_is_object(body)) return body;
     nb_http_error(exchange, 400, NULL, "invalid_json", "%s",
                   code == NB_OK ? "the request body must be a JSON object" : err.text);

@@ -36,7 +36,8 @@ static void measure_prompts(const nb_api_job *job)
 {
     nb_metrics *metrics = job->api->options.metrics;
     int n = (int)job->generation->n;
-    for (int first = 0; metrics && first < job->n_choice; first += n) {
+    if (!metrics || !atomic_load(&job->choice[0].id)) return; // the engine had no room
+    for (int first = 0; first < job->n_choice; first += n) {
         int64_t longest = 0;
         for (int i = first; i < first + n; i++)
             if (job->choice[i].usage.n_output > longest) longest = job->choice[i].usage.n_output;
@@ -89,7 +90,7 @@ static void drop(nb_api_job *job)
     free_job(job);
 }
 
-// Ids that are not known yet are cancelled by the submitting handler, which looks at `cancelled` behind each submit.
+// Ids that are not known yet are cancelled by the submitting handler, which looks at `cancelled` behind the submit.
 static void cancel(nb_api_job *job)
 {
     atomic_store(&job->cancelled, true);
@@ -336,22 +337,24 @@ static int status_of(int code)
     return code == NB_ERR_LIMIT ? 429 : code == NB_ERR_INPUT ? 400 : 503;
 }
 
-static void submit(nb_choice *c, uint64_t seed)
+// All choices are taken by the engine or none is, so a stream never breaks for want of room.
+static void submit(nb_api_job *job, uint64_t seed)
 {
-    nb_api_job *job = c->job;
-    uint64_t id = 0;
+    nb_engine *engine = job->api->options.engine;
     nb_error err = {0};
-    nb_request request = make_request(c, seed);
-    atomic_fetch_add(&job->n_ref, 1);
-    int code = nb_engine_submit(job->api->options.engine, &request, &id, &err);
-    if (code == NB_OK) {
-        atomic_store(&c->id, id);
-        if (atomic_load(&job->cancelled)) nb_engine_cancel(job->api->options.engine, id);
-        return;
+    nb_request *request = nb_alloc(sizeof(*request) * (size_t)job->n_choice);
+    uint64_t *id = nb_alloc(sizeof(*id) * (size_t)job->n_choice);
+    for (int i = 0; i < job->n_choice; i++) request[i] = make_request(&job->choice[i], seed);
+    atomic_fetch_add(&job->n_ref, job->n_choice);
+    int code = nb_engine_submit_all(engine, request, job->n_choice, id, &err);
+    for (int i = 0; code == NB_OK && i < job->n_choice; i++) atomic_store(&job->choice[i].id, id[i]);
+    if (code == NB_OK && atomic_load(&job->cancelled)) cancel(job);
+    if (code != NB_OK) {
+        atomic_fetch_sub(&job->n_ref, job->n_choice); // not the last: the handler has one
+        fail(job, status_of(code), err.text);
     }
-    atomic_fetch_sub(&job->n_ref, 1); // not the last: the handler has one
-    fail(job, status_of(code), err.text);
-    cancel(job);
+    free(request);
+    free(id);
 }
 
 void nb_api_job_start(nb_api_job *job)
@@ -365,7 +368,7 @@ void nb_api_job_start(nb_api_job *job)
     uint64_t seed = job->generation->sampling.seed;
     if (!job->generation->has_seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) seed = (uint64_t)nb_clock_us();
     nb_http_on_gone(job->exchange, client_gone, job);
-    for (int i = 0; i < job->n_choice && !atomic_load(&job->cancelled); i++) submit(&job->choice[i], seed);
+    submit(job, seed);
     drop(job);
 }
 

@@ -13,7 +13,10 @@
 #include "base/file.h"
 #include "base/log.h"
 
-enum { PEM_MAX = 1 << 20 };
+enum {
+    PEM_MAX = 1 << 20,
+    WATCHER_FIRST_S = 3, // MHD closes without a word, so the watcher, which has one, comes before it
+};
 
 static void set_defaults(nb_http_options *o)
 {
@@ -75,24 +78,33 @@ static int start(nb_http *http, int listen_fd, nb_error *err)
         flags, 0, NULL, NULL, nb_http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_message, NULL,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, nb_http_on_completed, http,
         MHD_OPTION_NOTIFY_CONNECTION, nb_http_on_link, http, MHD_OPTION_CONNECTION_LIMIT, n_connection,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->receive_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)NB_HTTP_HEAD_MAX, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)(o->n_thread > 1 ? o->n_thread : 0),
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, nb_http_on_first_line, http, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)o->receive_timeout_s + WATCHER_FIRST_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)NB_HTTP_HEAD_MAX,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)(o->n_thread > 1 ? o->n_thread : 0), MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (http->daemon) return NB_OK;
     return nb_error_set(
         err, NB_ERR_IO, "the HTTP server does not start%s",
         flags & MHD_USE_TLS ? "; are the certificate and the key in PEM format and do they belong together?" : "");
 }
 
-static int open_all(nb_http *http, nb_error *err)
+static int open_threads(nb_http *http, int listen_fd, nb_error *err)
 {
-    int listen_fd;
-    NB_TRY(nb_http_listen(&http->options, &listen_fd, &http->port, err));
+    NB_TRY(nb_http_large_open(http, err));
     int code = nb_http_watch_open(http, err);
     if (code == NB_OK) {
         code = start(http, listen_fd, err);
         if (code != NB_OK) nb_http_watch_close(http);
     }
+    if (code != NB_OK) nb_http_large_close(http);
+    return code;
+}
+
+static int open_all(nb_http *http, nb_error *err)
+{
+    int listen_fd;
+    NB_TRY(nb_http_listen(&http->options, &listen_fd, &http->port, err));
+    int code = open_threads(http, listen_fd, err);
     if (code != NB_OK) close(listen_fd);
     return code;
 }
@@ -170,6 +182,7 @@ void nb_http_close(nb_http *http)
     while (!nb_http_drain(http, 1));
     MHD_stop_daemon(http->daemon);
     nb_http_watch_close(http);
+    nb_http_large_close(http);
     drop_all(http);
 }
 

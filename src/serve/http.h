@@ -22,6 +22,7 @@ typedef struct nb_http_exchange nb_http_exchange;
 // ---- Routes ----
 
 // Runs on one of the HTTP threads, which serves other connections too: tens of milliseconds are fine, waiting is not.
+// With a body of more than NB_HTTP_INLINE_BODY_MAX it runs on a thread of its own kind, which may take seconds.
 typedef void (*nb_http_handler)(void *user, nb_http_exchange *exchange);
 
 typedef enum nb_http_access {
@@ -75,14 +76,15 @@ void nb_http_stats_read(nb_http *http, nb_http_stats *out);
 
 // ---- The request ----
 
-// Valid until the exchange is finished. Header values only inside the handler.
+// Valid until the exchange is finished.
 nb_str nb_http_method(const nb_http_exchange *exchange);
 nb_str nb_http_path(const nb_http_exchange *exchange);      // without the root path, percent-decoded
 nb_str nb_http_path_rest(const nb_http_exchange *exchange); // what stood for the * of the route
 nb_str nb_http_body(const nb_http_exchange *exchange);      // a NUL behind it
 const char *nb_http_id(const nb_http_exchange *exchange);   // the client's X-Request-Id, or one made here
-nb_str nb_http_request_header(const nb_http_exchange *exchange, const char *name); // empty when absent
-int64_t nb_http_begin_us(const nb_http_exchange *exchange);                        // when the request was complete
+int64_t nb_http_begin_us(const nb_http_exchange *exchange); // when the request was complete
+// Empty when absent, or when the client is gone. Only inside the handler.
+nb_str nb_http_request_header(nb_http_exchange *exchange, const char *name);
 
 // `fn` is called at most once, on an HTTP thread, when the client goes away before the exchange is finished. It must
 // not block or call anything of this header; it typically cancels the work. It is neither running nor called any more

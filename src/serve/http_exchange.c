@@ -87,6 +87,18 @@ void nb_http_on_link(void *user, struct MHD_Connection *connection, void **slot,
     pthread_mutex_unlock(&http->lock);
 }
 
+// MHD's word on a request before its headers; what it returns would become the exchange.
+void *nb_http_on_first_line(void *user, const char *uri, struct MHD_Connection *connection)
+{
+    (void)uri;
+    nb_http *http = user;
+    nb_http_link *link = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    pthread_mutex_lock(&http->lock);
+    link->begun = true;
+    pthread_mutex_unlock(&http->lock);
+    return NULL;
+}
+
 // ---- The request ----
 
 static bool is_plain_id(const char *id)
@@ -193,7 +205,11 @@ static enum MHD_Result dispatch(nb_http_exchange *e)
     pthread_mutex_unlock(&http->lock);
     if (e->body_too_long) nb_buf_drop(&e->body);
     nb_http_take(e); // the handler's
-    if (nb_http_admit(e)) e->route->fn(e->route->user, e);
+    bool admitted = nb_http_admit(e);
+    if (admitted && e->body.len > NB_HTTP_INLINE_BODY_MAX)
+        nb_http_large_add(http, e);
+    else if (admitted)
+        e->route->fn(e->route->user, e);
     if (hung_up) nb_http_declare_gone(e);
     return answer(e);
 }
@@ -260,6 +276,7 @@ void nb_http_on_completed(void *user, struct MHD_Connection *connection, void **
     pthread_mutex_lock(&http->lock);
     e->link->exchange = NULL;
     e->link->waiting_since_us = nb_clock_us();
+    e->link->begun = false;
     e->link = NULL;
     pthread_mutex_unlock(&http->lock);
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK) nb_http_declare_gone(e);
@@ -293,9 +310,13 @@ const char *nb_http_id(const nb_http_exchange *e)
     return e->id;
 }
 
-nb_str nb_http_request_header(const nb_http_exchange *e, const char *name)
+nb_str nb_http_request_header(nb_http_exchange *e, const char *name)
 {
-    return nb_str_from(MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name));
+    pthread_mutex_lock(&e->lock);
+    const char *value = e->connection ? MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name) : NULL;
+    nb_str copy = value ? nb_arena_str(e->arena, nb_str_from(value)) : (nb_str){0};
+    pthread_mutex_unlock(&e->lock);
+    return copy;
 }
 
 int64_t nb_http_begin_us(const nb_http_exchange *e)

@@ -6,7 +6,7 @@
 //
 // Threads. HTTP threads run MHD's callbacks and the handlers; any thread may respond; one watcher thread notices
 // clients that hang up while MHD does not look at their socket (it does not while an exchange waits), and requests that
-// take too long to arrive.
+// take too long to arrive; one more thread runs the handlers of requests with large bodies.
 //
 // Locks. `http->lock` guards the list of links and link->exchange; `exchange->lock` guards its state. Never is the
 // first taken while the second is held. `suspended` is set and cleared under exchange->lock, which is what keeps a
@@ -25,6 +25,7 @@ typedef struct nb_http_link {
     struct nb_http_link *next, *prev; // in http->link
     int fd;
     int64_t waiting_since_us;   // for a request to be complete; 0: one is being answered
+    bool begun;                 // the first line of that request has come
     bool hung_up;               // the client closed its side
     nb_http_exchange *exchange; // being answered, or NULL
 } nb_http_link;
@@ -33,6 +34,14 @@ typedef struct nb_http_header {
     const char *name, *value;
 } nb_http_header;
 
+typedef struct nb_http_large { // the queue of http_large.c
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    nb_http_exchange *first, **last;
+    bool stopping;
+} nb_http_large;
+
 struct nb_http {
     nb_arena *arena; // options and routes
     nb_http_options options;
@@ -40,6 +49,7 @@ struct nb_http {
     struct MHD_Daemon *daemon;
     int port, epoll_fd, stop_fd;
     pthread_t watcher;
+    nb_http_large large;
     atomic_bool draining, stopping;
     pthread_mutex_t lock;
     pthread_cond_t idle;     // n_exchange fell to 0
@@ -67,6 +77,7 @@ struct nb_http_exchange {
     nb_http_header header[NB_HTTP_HEADERS_MAX];
     int n_header;
     int status;
+    nb_http_exchange *next_large; // in http->large
 
     pthread_mutex_t lock;              // for all below
     struct MHD_Connection *connection; // NULL once MHD is done with the request
@@ -87,6 +98,7 @@ void nb_http_on_completed(void *http, struct MHD_Connection *connection, void **
                           enum MHD_RequestTerminationCode why);
 void nb_http_on_link(void *http, struct MHD_Connection *connection, void **link,
                      enum MHD_ConnectionNotificationCode code);
+void *nb_http_on_first_line(void *http, const char *uri, struct MHD_Connection *connection);
 void nb_http_take(nb_http_exchange *exchange);
 void nb_http_drop(nb_http_exchange *exchange);
 void nb_http_declare_gone(nb_http_exchange *exchange); // the caller has a reference
@@ -102,6 +114,11 @@ int nb_http_watch_open(nb_http *http, nb_error *err);
 void nb_http_watch_close(nb_http *http);
 void nb_http_watch_add(nb_http *http, nb_http_link *link); // http->lock is held
 void nb_http_watch_remove(nb_http *http, nb_http_link *link);
+
+// http_large.c
+int nb_http_large_open(nb_http *http, nb_error *err);
+void nb_http_large_close(nb_http *http);                           // when no exchange is open any more
+void nb_http_large_add(nb_http *http, nb_http_exchange *exchange); // its handler will run on the thread
 
 // http_listen.c
 int nb_http_listen(const nb_http_options *options, int *fd, int *port, nb_error *err);

@@ -1,5 +1,5 @@
 // The watcher thread. It waits for hang-ups on all sockets (edge triggered: each is told once), and once a second looks
-// for links whose request is not complete in time; those are shut down, and MHD does the rest.
+// for links whose request is not complete in time; those get a 408 and are shut down, and MHD does the rest.
 #include "serve/http_internal.h"
 
 #include <errno.h>
@@ -37,12 +37,31 @@ static void hang_up(nb_http *http, nb_http_link *link)
     nb_http_drop(exchange);
 }
 
+// MHD writes nothing while a request is incomplete, so the socket is ours for this. Not under TLS, and not to a client
+// that keeps a connection without asking for anything.
+static void tell_late(const nb_http *http, const nb_http_link *link)
+{
+    if (!link->begun || http->options.ssl_certfile) return;
+    nb_buf body = {0}, out = {0};
+    nb_http_error_json(&body, 408, NULL, "request_timeout", "the request did not arrive in time");
+    nb_buf_printf(&out,
+                  "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                  "Connection: close\r\n\r\n%s",
+                  body.len, body.ptr);
+    send(link->fd, out.ptr, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    nb_buf_drop(&body);
+    nb_buf_drop(&out);
+}
+
 static void end_late_requests(nb_http *http)
 {
     int64_t latest = nb_clock_us() - (int64_t)http->options.receive_timeout_s * 1000000;
     pthread_mutex_lock(&http->lock);
     for (nb_http_link *link = http->link; link; link = link->next) {
-        if (link->waiting_since_us && link->waiting_since_us < latest) shutdown(link->fd, SHUT_RDWR);
+        if (!link->waiting_since_us || link->waiting_since_us >= latest) continue;
+        tell_late(http, link);
+        link->begun = false; // once
+        shutdown(link->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&http->lock);
 }

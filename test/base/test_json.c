@@ -19,6 +19,21 @@ static void refused(nb_str text, const char *part)
     assert_null(value);
 }
 
+static void the_last_of_duplicate_keys_may_win(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\":1,\"b\":{\"c\":2,\"c\":3},\"a\":4}";
+    json_t *value = NULL;
+    nb_error err = {0};
+    nb_buf out = {0};
+    refused(nb_str_from(text), "duplicate");
+    nb_test_ok(nb_json_parse_last(nb_str_from(text), "text", &value, &err), &err);
+    nb_json_write(value, &out);
+    assert_string_equal(out.ptr, "{\"a\":4,\"b\":{\"c\":3}}");
+    nb_buf_drop(&out);
+    json_decref(value);
+}
+
 static void bad_text_is_refused_with_its_place(void **state)
 {
     (void)state;
@@ -144,6 +159,7 @@ static void a_string_with_the_mark_breaks_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_last_of_duplicate_keys_may_win),
         cmocka_unit_test(bad_text_is_refused_with_its_place),
         cmocka_unit_test(nesting_is_limited_before_parsing),
         cmocka_unit_test(fields_are_typed),

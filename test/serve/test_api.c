@@ -385,6 +385,15 @@ static void echo_scores_the_prompt(void **state)
     json_decref(r);
 }
 
+// As in Python, whose servers clients were written against.
+static void the_last_of_duplicate_fields_wins(void **state)
+{
+    (void)state;
+    json_t *r = post(TEXT, "{\"max_tokens\": \"many\", \"prompt\": \"a\", \"ignore_eos\": true, \"max_tokens\": 3}");
+    assert_int_equal(api_int_at(r, "usage.completion_tokens"), 3);
+    json_decref(r);
+}
+
 static void bias_decides_the_token(void **state)
 {
     (void)state;
@@ -518,6 +527,7 @@ int main(void)
         cmocka_unit_test(logprobs_come_with_their_tokens),
         cmocka_unit_test(streamed_tokens_are_the_same_to_the_bit),
         cmocka_unit_test(echo_scores_the_prompt),
+        cmocka_unit_test(the_last_of_duplicate_fields_wins),
         cmocka_unit_test(bias_decides_the_token),
         cmocka_unit_test(prompts_come_in_all_shapes),
         cmocka_unit_test(tokens_go_there_and_back),

@@ -91,17 +91,25 @@ static void a_full_queue_is_told(void **state)
     fake_server_close(s);
 }
 
-// More choices than the queue takes: what was taken already is cancelled, the request fails as a whole.
-static void choices_that_do_not_fit_fail_together(void **state)
+// More choices than there is room for: the request is refused as a whole, before a stream begins and with nothing
+// computed.
+static void choices_that_do_not_fit_are_refused_together(void **state)
 {
     (void)state;
     fake_server *s = open_held();
     nb_buf out = {0};
-    int fd = begin(s, "/v1/completions", "{\"prompt\": \"a\", \"n\": 5, \"max_tokens\": 200}");
-    usleep(100000);
+    int fd = begin(s, "/v1/completions", "{\"prompt\": \"a\", \"n\": 2, \"max_tokens\": 20}");
+    for (int i = 0; i < WAIT_MS && stats_of(s).n_waiting + stats_of(s).n_running < 2; i++) usleep(1000);
+    assert_int_equal(post(s, "{\"prompt\": \"a\", \"n\": 2, \"stream\": true}", &out), 429);
+    assert_int_equal(post(s, "{\"prompt\": [\"a\", \"b\"], \"stream\": true}", &out), 429);
+    assert_int_equal(post(s, "{\"prompt\": \"a\", \"n\": 4}", &out), 400); // would never fit
+    expect(&out, "at most 3");
     nb_fake_release(s->device);
-    assert_int_equal(end(fd, &out), 429);
-    wait_finished(s, NB_FINISH_CANCELLED, 3);
+    nb_buf_clear(&out);
+    assert_int_equal(end(fd, &out), 200);
+    assert_int_equal(post(s, "{\"prompt\": \"a\", \"n\": 3, \"max_tokens\": 5, \"stream\": true}", &out), 200);
+    wait_finished(s, NB_FINISH_LENGTH, 5);
+    assert_int_equal(stats_of(s).finished[NB_FINISH_CANCELLED], 0);
     nb_buf_drop(&out);
     fake_server_close(s);
 }
@@ -322,7 +330,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_queue_is_told),
-        cmocka_unit_test(choices_that_do_not_fit_fail_together),
+        cmocka_unit_test(choices_that_do_not_fit_are_refused_together),
         cmocka_unit_test(a_failed_device_is_told),
         cmocka_unit_test(a_stream_that_fails_ends_with_the_error),
         cmocka_unit_test(an_answer_nobody_waits_for_is_cancelled),

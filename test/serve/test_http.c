@@ -75,6 +75,15 @@ static void hold(void *user, nb_http_exchange *e)
     start_job(user, e, run_hold);
 }
 
+static void block(void *user, nb_http_exchange *e)
+{
+    house *h = user;
+    h->n_thread++;
+    while (!h->release) usleep(1000);
+    h->n_thread--;
+    echo(user, e);
+}
+
 static void *run_count(void *user)
 {
     job *j = user;
@@ -120,10 +129,11 @@ static void open_house(house *h, nb_http_options options)
     nb_error err = {0};
     memset(h, 0, sizeof *h);
     const nb_http_route route[] = {
-        {"GET", "/open", echo, h, NB_HTTP_ALWAYS},  {"POST", "/echo", echo, h, NB_HTTP_KEYED},
-        {"GET", "/models", echo, h, NB_HTTP_KEYED}, {"GET", "/models/*", echo, h, NB_HTTP_KEYED},
-        {"GET", "/hold", hold, h, NB_HTTP_KEYED},   {"POST", "/hold", hold, h, NB_HTTP_KEYED},
-        {"GET", "/count", count, h, NB_HTTP_KEYED}, {"GET", "/flood", flood, h, NB_HTTP_KEYED},
+        {"GET", "/open", echo, h, NB_HTTP_ALWAYS},   {"POST", "/echo", echo, h, NB_HTTP_KEYED},
+        {"GET", "/models", echo, h, NB_HTTP_KEYED},  {"GET", "/models/*", echo, h, NB_HTTP_KEYED},
+        {"GET", "/hold", hold, h, NB_HTTP_KEYED},    {"POST", "/hold", hold, h, NB_HTTP_KEYED},
+        {"GET", "/count", count, h, NB_HTTP_KEYED},  {"GET", "/flood", flood, h, NB_HTTP_KEYED},
+        {"POST", "/block", block, h, NB_HTTP_KEYED},
     };
     options.host = "127.0.0.1";
     options.route = route;
@@ -459,6 +469,70 @@ static void a_request_that_dribbles_in_is_ended(void **state)
     close_house(&h);
 }
 
+// One HTTP thread, and handlers that are busy with large bodies: small requests are served meanwhile.
+static void large_bodies_stall_nobody(void **state)
+{
+    (void)state;
+    enum { N = 3, N_BYTE = NB_HTTP_INLINE_BODY_MAX + 1 };
+    house h;
+    nb_buf r = {0}, body = {0};
+    int fd[N];
+    open_house(&h, (nb_http_options){.n_thread = 1});
+    nb_buf_printf(&body, "POST /block HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", N_BYTE);
+    for (int i = 0; i < N_BYTE; i++) nb_buf_add_char(&body, 'a');
+    for (int i = 0; i < N; i++) {
+        fd[i] = client_connect(h.port);
+        client_send(fd[i], nb_buf_str(&body));
+    }
+    for (int i = 0; i < 10000 && h.n_thread == 0; i++) usleep(1000);
+    assert_int_equal(client_request(h.port, "GET /open", "", (nb_str){0}, &r), 200);
+    assert_int_equal(client_request(h.port, "POST /echo", "", NB_STR("small"), &r), 200);
+    close(fd[N - 1]); // left while its request still waits
+    h.release = true;
+    for (int i = 0; i < N - 1; i++) {
+        nb_buf_clear(&r);
+        assert_true(client_read(fd[i], &r, 10000));
+        assert_int_equal(client_status(nb_buf_str(&r)), 200);
+        assert_int_equal(client_body(nb_buf_str(&r)).len, N_BYTE);
+        close(fd[i]);
+    }
+    nb_buf_drop(&r);
+    nb_buf_drop(&body);
+    close_house(&h);
+}
+
+// Half a request and then silence: the client learns why its connection ends, wherever it stopped. One that has not
+// begun to ask is only closed.
+static void a_request_that_stops_half_way_gets_408(void **state)
+{
+    (void)state;
+    static const char *const request[] = {
+        "GET /open HTTP/1.1\r\nHost: x\r\nA: ",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "",
+        "GET /open HTTP/1.1\r\nHost: x\r\n\r\n", // answered; nothing follows on the same connection
+    };
+    enum { N = sizeof request / sizeof *request, N_HALF = 3 };
+    house h;
+    int fd[N];
+    open_house(&h, (nb_http_options){.receive_timeout_s = 1});
+    for (int i = 0; i < N; i++) {
+        fd[i] = client_connect(h.port);
+        client_send(fd[i], nb_str_from(request[i]));
+    }
+    for (int i = 0; i < N; i++) {
+        nb_buf r = {0};
+        assert_true(client_read(fd[i], &r, 10000));
+        if (i < N_HALF) expect_error(nb_buf_str(&r), 408, "request_timeout");
+        if (i >= N_HALF) assert_true(!r.ptr || !strstr(r.ptr, "408"));
+        nb_buf_drop(&r);
+        close(fd[i]);
+    }
+    wait_for(&h, has_no_link);
+    close_house(&h);
+}
+
 static void connections_above_the_limit_get_503(void **state)
 {
     (void)state;
@@ -612,6 +686,8 @@ int main(void)
         cmocka_unit_test(a_reader_that_never_reads_is_cancelled),
         cmocka_unit_test(a_client_that_leaves_a_stream_is_noticed),
         cmocka_unit_test(a_request_that_dribbles_in_is_ended),
+        cmocka_unit_test(large_bodies_stall_nobody),
+        cmocka_unit_test(a_request_that_stops_half_way_gets_408),
         cmocka_unit_test(connections_above_the_limit_get_503),
         cmocka_unit_test(two_thousand_connections_are_served),
         cmocka_unit_test(draining_finishes_what_runs_and_refuses_the_rest),
