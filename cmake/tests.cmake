@@ -6,7 +6,7 @@ add_library(nb_test_support STATIC ${support})
 target_include_directories(nb_test_support PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/test)
 target_compile_definitions(nb_test_support PUBLIC
   NB_SOURCE_DIR="${CMAKE_SOURCE_DIR}" NB_SHARED_DIR="${CMAKE_SOURCE_DIR}/../shared")
-target_link_libraries(nb_test_support PUBLIC PkgConfig::CMOCKA nb_cpu nb_quantize nb_evaluate nb_serve)
+target_link_libraries(nb_test_support PUBLIC PkgConfig::CMOCKA nb_cpu nb_quantize nb_evaluate nb_serve nb_loadgen)
 file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/*/test_*.c)
 foreach(source ${tests})
   get_filename_component(name ${source} NAME_WE)

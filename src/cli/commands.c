@@ -6,6 +6,8 @@
 
 #include "cli/cli_internal.h"
 
+enum { NAME_BYTES = 64 };
+
 const nb_command_entry nb_commands[] = {
 #define NB_COMMAND(name) {&nb_command_##name, nb_cmd_##name},
 #include "cli/commands.def"
@@ -34,6 +36,18 @@ int nb_command_fail(const nb_error *err)
     return err->code == NB_ERR_USAGE ? NB_EXIT_USAGE : NB_EXIT_FAILED;
 }
 
+// A command whose name has a hyphen may be written as two words: `nibble bench serve`.
+static const nb_command_entry *find_two_words(int argc, char **argv)
+{
+    char name[NAME_BYTES];
+    if (argc < 3) return NULL;
+    snprintf(name, sizeof name, "%s-%s", argv[1], argv[2]);
+    for (const nb_command_entry *e = nb_commands; e->command; e++) {
+        if (strcmp(e->command->name, name) == 0) return e;
+    }
+    return NULL;
+}
+
 int nb_cli_main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -46,6 +60,8 @@ int nb_cli_main(int argc, char **argv)
         return NB_EXIT_OK;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    const nb_command_entry *two_words = find_two_words(argc, argv);
+    if (two_words) return two_words->run(argc - 3, argv + 3);
     nb_error err;
     const nb_command_entry *entry = nb_command_find(name, &err);
     return entry ? entry->run(argc - 2, argv + 2) : nb_command_fail(&err);
