@@ -11,7 +11,7 @@ export function mergeChunk(message, chunk) {
     const reasoning = text(delta.reasoning_content ?? delta.reasoning);
     message.content += content;
     message.reasoning += reasoning;
-    const calls = Array.isArray(delta.tool_calls) ? delta.tool_calls : [];
+    const calls = Array.isArray(delta.tool_calls) ? delta.tool_calls.filter((call) => call?.function) : [];
     calls.forEach((call) => mergeCall(message.calls, call));
     return content !== "" || reasoning !== "" || calls.length > 0;
 }
@@ -21,13 +21,13 @@ const text = (value) => (typeof value === "string" ? value : "");
 const CALLS_MAX = 128;
 
 function mergeCall(calls, delta) {
-    const index = Number.isInteger(delta?.index) ? delta.index : calls.length;
+    const index = Number.isInteger(delta.index) ? delta.index : calls.length;
     if (index < 0 || index >= CALLS_MAX) return;
     while (calls.length <= index) calls.push({ id: "", name: "", arguments: "" });
     const call = calls[index];
     call.id ||= text(delta.id);
-    call.name += text(delta.function?.name);
-    call.arguments += text(delta.function?.arguments);
+    call.name += text(delta.function.name);
+    call.arguments += text(delta.function.arguments);
 }
 
 // The fields of a request that stand for settings; what is empty is left to the server.

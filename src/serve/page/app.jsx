@@ -1,7 +1,7 @@
 // The frame: conversations on the left, the talk in the middle, a panel on the right. On a narrow screen the sides lie
 // over the middle, one at a time.
 import { signal, useSignalEffect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Composer } from "./composer.jsx";
 import { ConversationList } from "./conversation_list.jsx";
 import { Figures, Pulse } from "./figures.jsx";
@@ -23,20 +23,26 @@ narrowScreen.addEventListener("change", () => {
     if (narrow.value) closeSides();
 });
 
+let opener = null; // has the focus again when what it opened is closed
+
+function closePanel() {
+    panel.value = "";
+}
+
 function closeSides() {
     listOpen.value = false;
     panel.value = "";
 }
 
-function toggleList() {
+function toggleList(event) {
+    opener = event.currentTarget;
     listOpen.value = !listOpen.value;
-    if (narrow.value) panel.value = "";
-    else savePreference("list", listOpen.value);
+    if (!narrow.value) savePreference("list", listOpen.value);
 }
 
-function togglePanel(name) {
+function togglePanel(event, name) {
+    opener = event.currentTarget;
     panel.value = panel.value === name ? "" : name;
-    if (narrow.value) listOpen.value = false;
 }
 
 const THEMES = { auto: "light", light: "dark", dark: "auto" };
@@ -75,9 +81,9 @@ function Bar() {
         <header class="bar">
             <Toggle icon="menu" label="Conversations" open={listOpen.value} controls="list" onClick={toggleList} />
             <ModelPicker />
-            <h1>{conversation.leaf ? titleOf(conversation) : "nibble"}</h1>
-            <Pulse onClick={() => togglePanel("figures")} open={panel.value === "figures"} />
-            <Toggle icon="settings" label="Settings" open={panel.value === "settings"} controls="panel" onClick={() => togglePanel("settings")} />
+            <h1>{titleOf(conversation)}</h1>
+            <Pulse onClick={(event) => togglePanel(event, "figures")} open={panel.value === "figures"} />
+            <Toggle icon="settings" label="Settings" open={panel.value === "settings"} controls="panel" onClick={(event) => togglePanel(event, "settings")} />
             <ThemeButton />
         </header>
     );
@@ -86,13 +92,13 @@ function Bar() {
 function Panel() {
     const name = panel.value;
     const heading = useRef();
-    useEffect(() => heading.current?.focus(), [name]);
+    useLayoutEffect(() => heading.current?.focus(), [name]);
     if (!name) return null;
     return (
         <aside id="panel" class="panel" aria-labelledby="panel-title">
             <header>
                 <h2 id="panel-title" ref={heading} tabIndex={-1}>{name === "settings" ? "Settings" : "Live figures"}</h2>
-                <button type="button" class="quiet" onClick={() => (panel.value = "")} aria-label="Close"><Icon name="close" /></button>
+                <button type="button" class="quiet" onClick={closePanel} aria-label="Close"><Icon name="close" /></button>
             </header>
             {name === "settings" ? <Settings /> : <Figures />}
         </aside>
@@ -130,7 +136,7 @@ function Notice() {
 function onKey(event) {
     if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;
     if (narrow.value && (listOpen.value || panel.value)) closeSides();
-    else if (panel.value) panel.value = "";
+    else if (panel.value) closePanel();
     else state.stop();
 }
 
@@ -144,14 +150,23 @@ export function App() {
         document.title = value.leaf ? `${titleOf(value)} · nibble` : "nibble";
     });
     const covered = narrow.value && (listOpen.value || panel.value !== "");
+    const open = covered || panel.value !== "";
+    const wasOpen = useRef(false);
+    useLayoutEffect(() => {
+        if (covered && listOpen.value) document.querySelector("#list button").focus();
+        if (wasOpen.current && !open) opener?.focus();
+        wasOpen.current = open;
+    }, [open]);
     return (
         <div class="app">
             <a class="skip" href="#message" onClick={(event) => { event.preventDefault(); document.getElementById("message").focus(); }}>Skip to the message</a>
             <Side />
             <div class="middle" inert={covered}>
                 <Bar />
-                <Talk />
-                <Composer />
+                <main>
+                    <Talk />
+                    <Composer />
+                </main>
             </div>
             {covered && <div class="cover" onClick={closeSides} />}
             <Panel />

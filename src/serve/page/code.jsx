@@ -33,7 +33,11 @@ const spans = (node) =>
 
 function coloured(text, language) {
     if (text.length > COLOURED_CHARS_MAX || !colours.registered(language)) return text;
-    return colours.highlight(language, text).children.map(spans);
+    try {
+        return colours.highlight(language, text).children.map(spans);
+    } catch {
+        return text; // a grammar that stumbles over this text
+    }
 }
 
 export function CopyButton({ text, label }) {

@@ -7,6 +7,9 @@ import * as state from "./state.js";
 
 const draft = signal("");
 
+// The button that sends and stops: where the focus goes when what had it is gone.
+export const focusSend = () => document.querySelector(".round").focus();
+
 // How much of the context the conversation fills, as its last answer told.
 function Context() {
     const usage = state.path.value.findLast((node) => node.usage)?.usage;
@@ -43,7 +46,10 @@ export function Composer() {
         event.preventDefault();
         send();
     };
-    useEffect(() => area.current.focus({ preventScroll: true }), [state.current.value.id]);
+    useEffect(() => {
+        const hasKeyboard = matchMedia("(hover: hover)").matches; // a phone would push its own over the page
+        if (hasKeyboard) area.current.focus({ preventScroll: true });
+    }, [state.current.value.id]);
     useLayoutEffect(() => {
         area.current.style.height = "auto";
         area.current.style.height = `${area.current.scrollHeight}px`;
@@ -55,7 +61,7 @@ export function Composer() {
                 {running ? (
                     <button type="button" class="round" onClick={() => state.stop()} aria-label="Stop" title="Stop (Escape)"><Icon name="stop" /></button>
                 ) : (
-                    <button type="button" class="round" onClick={send} disabled={!draft.value.trim()} aria-label="Send" title="Send (Enter)"><Icon name="send" /></button>
+                    <button type="button" class="round" onClick={send} aria-disabled={!draft.value.trim()} aria-label="Send" title="Send (Enter)"><Icon name="send" /></button>
                 )}
             </div>
             <Hints />

@@ -35,7 +35,7 @@ function Row({ conversation, onChosen }) {
     const actions = [
         ["edit", "Rename", () => setRenaming(true)],
         ["save", "Export", () => state.exportConversation(conversation.id)],
-        ["trash", "Delete", () => state.deleteConversation(conversation.id)],
+        ["trash", "Delete", () => { state.deleteConversation(conversation.id); document.querySelector(".new").focus(); }],
     ];
     if (renaming) return <li><Rename conversation={conversation} onDone={() => setRenaming(false)} /></li>;
     return (

@@ -52,8 +52,8 @@ const PLOTS = [
     { name: "running", label: "Batch", unit: "requests running", write: whole },
     { name: "waiting", label: "Queue", unit: "requests waiting", write: whole },
     { name: "cache", label: "KV cache", unit: "in use", write: percent, most: 1 },
-    { name: "hits", label: "Prefix cache", unit: "of prompt tokens found", write: percent, most: 1 },
-    { name: "firstToken", label: "First token", unit: "after, on average", write: time },
+    { name: "hits", label: "Prefix cache", unit: "of prompts found", write: percent, most: 1 },
+    { name: "firstToken", label: "First token", unit: "on average", write: time },
 ];
 
 // The newest value lies at the right edge; a gap is drawn as the value before it.
@@ -75,7 +75,8 @@ function Plot({ name, label, unit, write, most }) {
     return (
         <figure class="plot">
             <figcaption>{label}<span><b>{text}</b> {unit}</span></figcaption>
-            <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${label}: ${text} ${unit}; highest of two minutes ${write(top)}`}>
+            {most === undefined && top > 1e-9 && <small>max {write(top)}</small>}
+            <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${label}: ${text} ${unit}`}>
                 <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} class="ground" />
                 {points.length > 1 && now !== null && (
                     <>
@@ -102,11 +103,11 @@ export function Figures() {
 export function Pulse({ onClick, open }) {
     useSampling();
     const now = samples.value.at(-1);
-    const busy = now?.running > 0;
+    const text = failed.value ? "no figures" : `${count(now?.generated ?? 0)} tokens/s`;
     return (
-        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label="Live figures">
-            <span class={busy ? "dot" : "dot idle"} />
-            {failed.value ? "no figures" : `${count(now?.generated ?? 0)} tokens/s`}
+        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label={`Live figures: ${text}`}>
+            <span class={now?.running > 0 ? "dot" : "dot idle"} />
+            {text}
         </button>
     );
 }

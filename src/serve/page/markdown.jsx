@@ -35,7 +35,7 @@ function element(token, children) {
     if (token.hidden) return <>{children}</>;
     if (tag === "a") return <Link address={token.attrGet("href")} title={token.attrGet("title")}>{children}</Link>;
     if (tag === "table") return <Table>{children}</Table>;
-    if (/^h[1-6]$/.test(tag)) return h(`h${Math.min(6, Number(tag[1]) + 2)}`, { class: `level-${tag[1]}` }, children);
+    if (/^h[1-6]$/.test(tag)) return h(`h${Math.min(6, Number(tag[1]) + 1)}`, { class: `level-${tag[1]}` }, children);
     if (!TAGS.has(tag)) return <>{children}</>;
     const align = /text-align:(left|center|right)/.exec(token.attrGet("style") ?? "")?.[1];
     const begin = tag === "ol" ? Number(token.attrGet("start") ?? 1) : undefined;

@@ -1,7 +1,8 @@
 // One message: what was asked, answered, thought, called, or given back by a tool.
 import { memo } from "preact/compat";
-import { useState } from "preact/hooks";
-import { CopyButton, Code } from "./code.jsx";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Code, CopyButton } from "./code.jsx";
+import { focusSend } from "./composer.jsx";
 import { Icon } from "./icons.jsx";
 import { Markdown } from "./markdown.jsx";
 import * as state from "./state.js";
@@ -26,8 +27,10 @@ function Versions({ id, versions }) {
 function Editor({ node, onDone }) {
     const [text, setText] = useState(node.content);
     const send = () => {
+        if (!text.trim()) return;
         onDone();
-        if (text.trim()) state.editMessage(node.id, text);
+        state.editMessage(node.id, text);
+        focusSend();
     };
     const onKeyDown = (event) => {
         if (event.key === "Escape") {
@@ -51,6 +54,12 @@ function Editor({ node, onDone }) {
 
 function UserMessage({ node, versions }) {
     const [editing, setEditing] = useState(false);
+    const button = useRef();
+    const wasEditing = useRef(false);
+    useLayoutEffect(() => {
+        if (wasEditing.current && !editing) button.current.focus();
+        wasEditing.current = editing;
+    }, [editing]);
     if (editing) return <Editor node={node} onDone={() => setEditing(false)} />;
     return (
         <>
@@ -58,7 +67,7 @@ function UserMessage({ node, versions }) {
             <footer>
                 <Versions id={node.id} versions={versions} />
                 <CopyButton text={node.content} label="Copy the message" />
-                <button type="button" class="quiet" disabled={state.isRunning.value} onClick={() => setEditing(true)} aria-label="Edit the message" title="Edit"><Icon name="edit" /></button>
+                <button type="button" class="quiet" ref={button} disabled={state.isRunning.value} onClick={() => setEditing(true)} aria-label="Edit the message" title="Edit"><Icon name="edit" /></button>
             </footer>
         </>
     );
@@ -107,7 +116,7 @@ function AssistantMessage({ node, versions, isLast }) {
                 <footer>
                     <Versions id={node.id} versions={versions} />
                     <CopyButton text={node.content} label="Copy the answer" />
-                    <button type="button" class="quiet" disabled={state.isRunning.value} onClick={() => state.regenerate(node.id)} aria-label="Answer again" title="Answer again"><Icon name="again" /></button>
+                    <button type="button" class="quiet" disabled={state.isRunning.value} onClick={() => { state.regenerate(node.id); focusSend(); }} aria-label="Answer again" title="Answer again"><Icon name="again" /></button>
                     <span class="stats">{statsText(node)}</span>
                 </footer>
             )}

@@ -1,12 +1,13 @@
 // The text of /metrics, and what the plots show of it.
 
-// {name: value}: samples of one name with different labels (buckets apart) are added up.
+// {name: value}: samples of one name with different labels are added up; buckets and what is not a number are left out.
 export function parseMetrics(text) {
     const found = {};
     for (const line of text.split("\n")) {
-        const match = /^([a-zA-Z_:][\w:]*)(\{.*\})? ([-+.\deE]+|NaN|[-+]?Inf)/.exec(line);
-        if (!match || match[1].endsWith("_bucket")) continue;
-        found[match[1]] = (found[match[1]] ?? 0) + Number(match[3].replace("Inf", "Infinity"));
+        const match = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? ([-+.\deE]+)/.exec(line);
+        const value = Number(match?.[2]);
+        if (!Number.isFinite(value) || match[1].endsWith("_bucket")) continue;
+        found[match[1]] = (found[match[1]] ?? 0) + value;
     }
     return found;
 }

@@ -43,9 +43,10 @@ function Thinking() {
 }
 
 const EXAMPLE = `[{"name": "get_weather",
-  "description": "The weather of a city",
-  "parameters": {"type": "object", "properties":
-    {"city": {"type": "string"}}}}]`;
+  "parameters": {
+    "type": "object",
+    "properties": {
+      "city": {"type": "string"}}}}]`;
 
 function Tools() {
     const json = state.settings.value.tools;

@@ -6,7 +6,9 @@ import * as store from "./store.js";
 import * as tree from "./tree.js";
 
 export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "" };
-const REFRESH_MS = 50; // of an answer that streams
+
+// An answer that streams is shown every 50 ms, a long one less often: showing it costs more.
+const refreshMs = ({ content }) => 50 + content.length / 500;
 
 export const conversations = signal([]); // newest first; among them the current one, once it holds a message
 export const current = signal(tree.createConversation(store.loadPreference("settings", DEFAULT_SETTINGS)));
@@ -140,6 +142,7 @@ async function answer(parent = current.value.leaf) {
     });
     const { [conversation]: _, ...others } = running.value;
     running.value = others;
+    store.flushConversations();
     announcement.value = spokenEnd(end);
 }
 
@@ -166,7 +169,7 @@ async function stream(request, signal, change) {
                 first ??= last;
                 if (message.reasoning && !message.content && !message.calls.length) thought = last - first;
             }
-            timer ??= setTimeout(refresh, REFRESH_MS);
+            timer ??= setTimeout(refresh, refreshMs(message));
         });
         end = fields("done");
     } catch (error) {

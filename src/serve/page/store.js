@@ -5,7 +5,7 @@ export const CONVERSATIONS_MAX = 500; // the oldest ones go first
 const SAVE_AFTER_MS = 400;
 
 let database = null;
-const pending = new Map();
+const pending = new Map(); // what is to be written: {conversation, timer} by id
 
 // All conversations, newest first. Throws if this browser keeps none (some private windows).
 export async function loadConversations() {
@@ -19,8 +19,7 @@ export async function loadConversations() {
 // Soon, and once for many changes.
 export function saveConversation(conversation) {
     if (!database) return;
-    clearTimeout(pending.get(conversation.id)?.timer);
-    const timer = setTimeout(() => write(conversation.id), SAVE_AFTER_MS);
+    const timer = pending.get(conversation.id)?.timer ?? setTimeout(() => write(conversation.id), SAVE_AFTER_MS);
     pending.set(conversation.id, { conversation, timer });
 }
 

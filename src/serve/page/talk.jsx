@@ -34,7 +34,7 @@ export function Talk() {
         toEnd("instant");
     }, [conversation.id, path.length]);
     return (
-        <main class="talk" ref={scroller} onScroll={onScroll} tabIndex={0} aria-label="Conversation">
+        <div class="talk" ref={scroller} onScroll={onScroll} tabIndex={0} role="region" aria-label="Messages">
             <div class="messages" aria-busy={state.isRunning.value}>
                 {path.length === 0 && <Welcome />}
                 {path.map((node) => (
@@ -44,6 +44,6 @@ export function Talk() {
             {!atEnd && (
                 <button type="button" class="to-end" onClick={() => { setAtEnd(true); toEnd("smooth"); }} aria-label="To the latest message"><Icon name="down" /></button>
             )}
-        </main>
+        </div>
     );
 }

@@ -2,6 +2,7 @@
 // the results, and the model goes on with them.
 import { useState } from "preact/hooks";
 import { Code } from "./code.jsx";
+import { focusSend } from "./composer.jsx";
 import { Icon } from "./icons.jsx";
 import * as state from "./state.js";
 
@@ -31,7 +32,10 @@ function Call({ call, open, result, onResult }) {
 export function ToolCalls({ node, isLast }) {
     const [results, setResults] = useState({});
     const open = isLast && node.state === "done" && !state.isRunning.value;
-    const send = () => state.sendResults(node.id, node.calls.map((call, i) => ({ callId: call.id, name: call.name, content: results[i] ?? "" })));
+    const send = () => {
+        state.sendResults(node.id, node.calls.map((call, i) => ({ callId: call.id, name: call.name, content: results[i] ?? "" })));
+        focusSend();
+    };
     return (
         <div class="calls">
             {node.calls.map((call, i) => (

@@ -53,8 +53,9 @@ function bundle(folder, entry) {
     return result.outputFiles[0].text.trim();
 }
 
-// In a script of HTML nothing but "</script" and "<!--" has a meaning; in strings and templates the escapes are the same.
-const inScript = (text) => text.replaceAll("</script", "<\\/script").replaceAll("<!--", "<\\!--");
+// Nothing but "</script" and "<!--" has a meaning in a script of HTML; where these can stand, in strings and regular
+// expressions, \x3c means the same as "<".
+const inScript = (text) => text.replaceAll("</script", "\\x3c/script").replaceAll("<!--", "\\x3c!--");
 
 const bytes = (name, data) => {
     const rows = [];

@@ -1,0 +1,249 @@
+// Talking with the demo through the page: what is shown, what can be changed, what is kept.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { delta, ended, finish, say, sleep, startBrowser, startFake, startNibble } from "./support.js";
+
+let nibble, browser;
+before(async () => {
+    nibble = await startNibble();
+    browser = await startBrowser();
+});
+after(async () => {
+    await browser?.close();
+    nibble?.close();
+});
+
+const TOOL = { name: "book_table", description: "Book a table", parameters: {
+    type: "object", properties: { name: { type: "string" }, people: { type: "integer" } }, required: ["name", "people"] } };
+
+// A page whose conversation draws nothing: the demo's answers are the same each time.
+async function openGreedy() {
+    const page = await browser.open(nibble.url);
+    await page.getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Temperature").fill("0");
+    await page.keyboard.press("Escape");
+    return page;
+}
+
+const answers = (page) => page.getByRole("article", { name: "Answer" });
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+
+test("an answer streams, with its thoughts folded away and its figures below", async () => {
+    const page = await openGreedy();
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    const answer = answers(page);
+    assert.match(await answer.locator(".markdown").innerText(), /19/);
+    const thoughts = answer.getByLabel("Thoughts");
+    assert.equal(await thoughts.isVisible(), false);
+    await answer.getByText(/^Thought for/).click();
+    assert.equal(await thoughts.isVisible(), true);
+    assert.match(await answer.locator(".stats").innerText(), /\d+ tokens · [\d.]+ tokens\/s · first after/);
+    assert.match(await page.locator(".hints").innerText(), /^\d+ of [\d,]+ tokens$/);
+    assert.match(await page.title(), /^What is 12 plus 7\?/);
+    assert.deepEqual(page.complaints, []);
+});
+
+test("thinking can be turned off", async () => {
+    const page = await openGreedy();
+    await button(page, "Settings").click();
+    await page.getByLabel("Off").check();
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    assert.match(await answers(page).innerText(), /19/);
+    assert.equal(await page.getByText(/^Thought/).count(), 0);
+});
+
+test("an answer can be made again and a message edited; all versions stay, also after a reload", async () => {
+    const page = await openGreedy();
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    await button(page, "Answer again").click();
+    await ended(page);
+    const versions = page.getByRole("group", { name: "Versions" });
+    assert.equal(await versions.innerText(), "2/2");
+    await button(page, "Earlier version").click();
+    assert.equal(await versions.innerText(), "1/2");
+
+    await page.getByRole("article", { name: "You" }).hover();
+    await button(page, "Edit the message").click();
+    await page.getByRole("textbox", { name: "Edit the message" }).fill("What is 3 plus 4?");
+    await page.keyboard.press("Enter");
+    await ended(page);
+    assert.match(await answers(page).locator(".markdown").innerText(), /7/);
+    assert.equal(await versions.innerText(), "2/2");
+
+    await page.reload();
+    assert.match(await answers(page).locator(".markdown").innerText(), /7/);
+    await button(page, "Earlier version").click();
+    assert.equal(await page.getByRole("article", { name: "You" }).locator(".bubble").innerText(), "What is 12 plus 7?");
+    assert.equal(await versions.last().innerText(), "2/2");
+});
+
+test("conversations are kept, renamed, exported, and deleted for good unless that is undone", async () => {
+    const page = await openGreedy();
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    await button(page, "New conversation").click();
+    await say(page, "What is 3 plus 4?");
+    await ended(page);
+    const list = page.getByRole("navigation", { name: "Conversations" });
+    await list.getByRole("button", { name: "What is 12 plus 7?", exact: true }).click();
+    assert.match(await answers(page).locator(".markdown").innerText(), /19/);
+
+    await list.getByRole("listitem").filter({ hasText: "12 plus 7" }).hover();
+    await button(page, "Rename: What is 12 plus 7?").click();
+    await page.getByRole("textbox", { name: "Title" }).fill("Sums");
+    await page.keyboard.press("Enter");
+    const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Export: Sums").click()]);
+    assert.equal(download.suggestedFilename(), "Sums.json");
+
+    await button(page, "Delete: Sums").click();
+    assert.equal(await list.getByRole("listitem").count(), 1);
+    await button(page, "Undo").click();
+    assert.equal(await list.getByRole("listitem").count(), 2);
+    await list.getByRole("listitem").filter({ hasText: "Sums" }).hover();
+    await button(page, "Delete: Sums").click();
+    await sleep(600); // longer than changes wait for being written
+    await page.reload();
+    await list.getByRole("listitem").first().waitFor();
+    assert.deepEqual(await list.getByRole("listitem").allInnerTexts(), ["What is 3 plus 4?"]);
+});
+
+test("tool calls are shown, and the model goes on with results given by hand", async () => {
+    const page = await openGreedy();
+    await button(page, "Settings").click();
+    await page.getByLabel("Tools (JSON)").fill(JSON.stringify(TOOL));
+    await page.keyboard.press("Escape");
+    await say(page, "Book a table for 17 people under the name Ben.");
+    await ended(page);
+    assert.equal(await page.getByText("Call of book_table").count(), 1);
+    assert.deepEqual(JSON.parse(await answers(page).locator("pre").innerText()), { name: "Ben", people: 17 });
+    await page.getByRole("textbox", { name: "Result" }).fill('{"ok": true}');
+    await button(page, "Send result").click();
+    await ended(page);
+    assert.equal(await answers(page).count(), 2);
+    assert.equal(await page.getByText("Result of book_table").count(), 1);
+    assert.notEqual(await answers(page).last().locator(".markdown").innerText(), "");
+});
+
+test("what is wrong with the tools is told", async () => {
+    const page = await browser.open(nibble.url);
+    await button(page, "Settings").click();
+    await page.getByLabel("Tools (JSON)").fill("[{");
+    await page.getByText(/^Not JSON/).waitFor();
+});
+
+test("stopping ends the request and keeps what came", async (t) => {
+    let gone = false;
+    const fake = await startFake(nibble, {
+        async answer(response) {
+            response.on("close", () => (gone = true));
+            for (let i = 0; !gone; i++, await sleep(20)) response.write(delta({ content: `word${i} ` }));
+        },
+    });
+    t.after(() => fake.close());
+    const page = await browser.open(fake.url);
+    for (const stop of [() => button(page, "Stop").click(), () => page.keyboard.press("Escape")]) {
+        gone = false;
+        await say(page, "Go on for ever");
+        await answers(page).last().getByText("word3").waitFor();
+        await stop();
+        await ended(page);
+        assert.match(await answers(page).last().innerText(), /word3[^]*stopped/);
+        for (let i = 0; i < 100 && !gone; i++) await sleep(50);
+        assert.ok(gone, "the request goes on");
+    }
+});
+
+test("what the server refuses is shown, and sent again", async () => {
+    const page = await openGreedy();
+    await button(page, "Settings").click();
+    await page.getByLabel("Temperature").fill("-1");
+    await say(page, "What is 12 plus 7?");
+    assert.match(await answers(page).getByRole("alert").innerText(), /temperature/);
+    await page.getByLabel("Temperature").fill("0");
+    await button(page, "Answer again").click();
+    await ended(page);
+    assert.match(await answers(page).locator(".markdown").innerText(), /19/);
+});
+
+test("settings reach the server", async (t) => {
+    let seen;
+    const fake = await startFake(nibble, {
+        models: ["one", "two"],
+        async answer(response, body) {
+            seen = body;
+            response.end(delta({ content: "ok" }) + finish());
+        },
+    });
+    t.after(() => fake.close());
+    const page = await browser.open(fake.url);
+    await page.getByRole("combobox", { name: "Model" }).selectOption("two");
+    await button(page, "Settings").click();
+    for (const [label, value] of [["System prompt", "Be brief."], ["Top p", "0.9"], ["Top k", "40"], ["Min p", "0.05"], ["Max tokens", "64"], ["Seed", "7"]])
+        await page.getByLabel(label).fill(value);
+    await page.getByLabel("On", { exact: true }).check();
+    await say(page, "Hello");
+    await ended(page);
+    assert.deepEqual(seen, {
+        model: "two", stream: true, stream_options: { include_usage: true },
+        top_p: 0.9, top_k: 40, min_p: 0.05, max_tokens: 64, seed: 7, chat_template_kwargs: { enable_thinking: true },
+        messages: [{ role: "system", content: "Be brief." }, { role: "user", content: "Hello" }],
+    });
+});
+
+test("live figures follow the server", async () => {
+    const page = await openGreedy();
+    await page.getByRole("button", { name: /^Live figures/ }).click();
+    await say(page, "What is 12 plus 7?");
+    await page.getByRole("img", { name: /^Generation: (?!0\.0)[\d.]+ tokens\/s/ }).waitFor();
+    for (const name of [/^Prompts: /, /^Batch: \d+ requests/, /^Queue: \d+ requests/, /^KV cache: [\d.]+%/, /^First token: \d+ ms/])
+        assert.equal(await page.getByRole("img", { name }).count(), 1);
+});
+
+test("the page asks for a key, and keeps it for the tab", async (t) => {
+    const keyed = await startNibble("--api-key", "secret");
+    t.after(() => keyed.close());
+    const page = await browser.open(keyed.url);
+    const key = page.getByRole("dialog").getByLabel("API key");
+    await key.fill("wrong");
+    await page.keyboard.press("Enter");
+    await page.getByText("That key was not accepted.").waitFor();
+    await key.fill("secret");
+    await page.keyboard.press("Enter");
+    await page.getByText("demo ·").waitFor();
+    await page.reload();
+    await page.getByText("demo ·").waitFor();
+    assert.equal(await page.getByRole("dialog").count(), 0);
+    assert.equal(await page.evaluate(() => localStorage.getItem("nibble.key")), null);
+});
+
+test("the page works below a root path, with and without the last slash", async (t) => {
+    const below = await startNibble("--root-path", "/llm");
+    t.after(() => below.close());
+    for (const path of ["/llm", "/llm/"]) {
+        const page = await browser.open(below.url + path);
+        await page.getByText("demo ·").waitFor();
+        assert.ok(page.requested.every((url) => url.startsWith(`${below.url}/llm`) || url.startsWith("data:")));
+    }
+});
+
+test("Markdown becomes headings, lists, tables and coloured code", async (t) => {
+    const languages = { bash: "if true; then echo 1; fi", c: "int x = 1;", cpp: "class A {};", css: "a { color: red }", diff: "+a\n-b", go: "func f() {}",
+        html: "<!-- c --><b class='x'>t</b>", ini: "a = 1", java: "int x = 1;", js: "const x = 1;", json: '{"a": 1}', markdown: "# a", python: "def f(): pass",
+        rust: "fn f() {}", sql: "SELECT 1", ts: "let x: number = 1", yaml: "a: 1" };
+    const fences = Object.entries(languages).map(([name, text]) => `\`\`\`${name}\n${text}\n\`\`\``);
+    const content = `# One\n\n3. three\n   - inner\n4. four\n\n| a | b |\n| - | -: |\n| 1 | 2 |\n\n> *said* **so** ~~not~~\n\nline\nbreak &amp; \`x < 1\`\n\n---\n\n${fences.join("\n")}`;
+    const fake = await startFake(nibble, { answer: async (response) => response.end(delta({ content }) + finish()) });
+    t.after(() => fake.close());
+    const page = await browser.open(fake.url);
+    await say(page, "Markdown, please");
+    await ended(page);
+    const shown = answers(page).locator(".markdown");
+    for (const selector of ["h2.level-1", "ol[start='3'] > li > ul > li", "td.align-right", "blockquote em", "blockquote s", "br", "hr"])
+        assert.equal(await shown.locator(selector).count(), 1, selector);
+    assert.match(await shown.innerText(), /break & x < 1/);
+    for (const name of Object.keys(languages))
+        assert.ok(await shown.getByRole("group", { name: `Code, ${name}`, exact: true }).locator("[class^=hljs-]").count(), name);
+});

@@ -1,0 +1,111 @@
+// The parts of the page that need no browser.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { mergeChunk, readTools, requestFields } from "../../src/serve/page/answer.js";
+import { figuresBetween, parseMetrics } from "../../src/serve/page/prometheus.js";
+import { eventReader } from "../../src/serve/page/sse.js";
+import * as tree from "../../src/serve/page/tree.js";
+
+const events = (...pieces) => {
+    const found = [];
+    const feed = eventReader((data) => found.push(data));
+    pieces.forEach(feed);
+    return found;
+};
+
+test("events are the same in whatever pieces they come", () => {
+    const text = ": a comment\r\ndata: one\r\n\r\nevent: x\ndata: two\ndata:three\n\ndata: four\r\rdata: cut off\n";
+    const whole = events(text);
+    assert.deepEqual(whole, ["one", "two\nthree", "four"]);
+    for (let i = 1; i < text.length; i++) assert.deepEqual(events(text.slice(0, i), text.slice(i)), whole);
+    assert.deepEqual(events(...text), whole);
+});
+
+test("an event without an end is refused before it fills the memory", () => {
+    const feed = eventReader(() => {});
+    assert.throws(() => {
+        for (let i = 0; i < 100; i++) feed("x".repeat(1 << 20));
+    }, /without an end/);
+});
+
+test("deltas add up to a message, whatever their shape", () => {
+    const message = { content: "", reasoning: "", calls: [] };
+    const deltas = [
+        { role: "assistant", content: "" }, { reasoning_content: "a", reasoning: "a" }, { reasoning: "b" }, { content: "c" },
+        { tool_calls: [{ index: 0, id: "1", function: { name: "f", arguments: '{"x"' } }] },
+        { tool_calls: [{ index: 0, function: { arguments: ": 1}" } }] },
+        { tool_calls: [{ index: 1e9, function: { name: "far" } }, null, 5] }, { tool_calls: "no" }, { content: { a: 1 } }, 7, null,
+    ];
+    for (const each of deltas) mergeChunk(message, { choices: [{ delta: each }] });
+    for (const chunk of [{}, { choices: "x" }, { choices: [null] }, { usage: { completion_tokens: 3 } }]) mergeChunk(message, chunk);
+    assert.equal(message.content, "c");
+    assert.equal(message.reasoning, "ab");
+    assert.deepEqual(message.calls[0], { id: "1", name: "f", arguments: '{"x": 1}' });
+    assert.ok(message.calls.length <= 4);
+    assert.equal(message.usage.completion_tokens, 3);
+});
+
+test("empty settings are left to the server", () => {
+    assert.deepEqual(requestFields({ temperature: "", top_k: "", thinking: "", tools: "" }), {});
+    assert.deepEqual(requestFields({ temperature: "0", seed: "7", top_p: "x", thinking: "off" }), {
+        temperature: 0, seed: 7, chat_template_kwargs: { enable_thinking: false },
+    });
+});
+
+test("tools are taken bare or in OpenAI's form, and mistakes are told", () => {
+    const bare = { name: "f", parameters: {} };
+    const full = { type: "function", function: bare };
+    for (const each of [bare, [bare], [full], full]) assert.deepEqual(readTools(JSON.stringify(each)), { tools: [full] });
+    assert.match(readTools("{").error, /Not JSON/);
+    assert.match(readTools("[{}]").error, /needs a name/);
+    assert.match(readTools("null").error, /needs a name/);
+    assert.deepEqual(readTools("  "), { tools: [] });
+});
+
+test("figures are the growth of counters and the state of gauges", () => {
+    const text = (tokens, sum) => `# HELP x y
+vllm:generation_tokens_total{engine="0",model_name="a} 9 {"} ${tokens}
+vllm:num_requests_running{engine="0"} 2
+vllm:time_to_first_token_seconds_bucket{le="0.001"} 5
+vllm:time_to_first_token_seconds_sum{engine="0"} ${sum}
+vllm:time_to_first_token_seconds_count{engine="0"} ${tokens / 10}
+garbage {{{
+vllm:kv_cache_usage_perc 2.5e-1`;
+    const figures = figuresBetween(parseMetrics(text(10, 1)), parseMetrics(text(30, 2)), 2);
+    assert.equal(figures.generated, 10);
+    assert.equal(figures.running, 2);
+    assert.equal(figures.cache, 0.25);
+    assert.equal(figures.firstToken, 0.5);
+    assert.equal(figures.hits, null);
+    assert.equal(figuresBetween({ "vllm:generation_tokens_total": 50 }, {}, 1).generated, 0); // the server began anew
+});
+
+test("edited and repeated messages become versions; nothing is lost", () => {
+    const start = tree.createConversation({ system: "be brief" });
+    const asked = tree.addMessage(start, { role: "user", content: "one" });
+    const answered = tree.addMessage(asked, { role: "assistant", content: "1", calls: [], reasoning: "r" });
+    const again = tree.addMessage(answered, { role: "assistant", content: "2", calls: [] }, asked.leaf);
+    const edited = tree.addMessage(again, { role: "user", content: "two" }, null);
+    assert.equal(start.leaf, null);
+    assert.deepEqual(tree.pathTo(edited).map((node) => node.content), ["two"]);
+    assert.deepEqual(tree.versionsOf(edited, edited.leaf), [asked.leaf, edited.leaf]);
+    const back = tree.showVersion(edited, asked.leaf);
+    assert.deepEqual(tree.pathTo(back).map((node) => node.content), ["one", "2"]);
+    assert.deepEqual(tree.versionsOf(back, back.leaf), [answered.leaf, again.leaf]);
+    assert.deepEqual(tree.wireMessages(answered), [
+        { role: "system", content: "be brief" },
+        { role: "user", content: "one" },
+        { role: "assistant", content: "1", reasoning_content: "r" },
+    ]);
+    assert.equal(tree.titleOf(back), "one");
+});
+
+test("tool calls and their results go back in OpenAI's form", () => {
+    const calls = [{ id: "c1", name: "f", arguments: "{}" }];
+    const called = tree.addMessage(tree.createConversation({}), { role: "assistant", calls });
+    const given = tree.addMessage(called, { role: "tool", callId: "c1", name: "f", content: "42" });
+    assert.deepEqual(tree.wireMessages(given), [
+        { role: "assistant", content: "", tool_calls: [{ id: "c1", type: "function", function: { name: "f", arguments: "{}" } }] },
+        { role: "tool", tool_call_id: "c1", content: "42" },
+    ]);
+});
