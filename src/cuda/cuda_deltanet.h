@@ -21,7 +21,7 @@ typedef struct nb_gdn_seq { // one per sequence of the batch
 } nb_gdn_seq;
 
 typedef struct nb_cuda_gdn {
-    int n_seq, n_key_head, n_value_head;
+    int n_tok, n_seq, n_key_head, n_value_head;
     const nb_gdn_seq *seq;
     const uint16_t *qkv; // [n_tok][n_channel] bf16, before the convolution
     const float *ba;     // [n_tok][2 * n_value_head]: b, then a
@@ -36,5 +36,8 @@ typedef struct nb_cuda_gdn {
 } nb_cuda_gdn;
 
 int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, nb_error *err);
+
+// One new token a sequence: cuda_deltanet_decode.cu.
+int nb_cuda_gdn_decode_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, nb_error *err);
 
 #endif

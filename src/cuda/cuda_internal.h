@@ -45,7 +45,7 @@ typedef struct nb_cuda_weights {
 
 typedef struct nb_cuda_scratch {  // one step's activations; shapes with T = max_tok, R = max_row
     float *residual;              // [T][d_model]
-    uint16_t *input;              // [T][widest input]
+    uint16_t *input, *kept;       // [T][widest input]
     uint16_t *hidden, *hidden_f8; // [T][d_model padded]
     float *projected;             // [T][q, k and v rows]
     uint16_t *qkv, *z;            // [T][n_channel], [T][n_value_head * d_value]

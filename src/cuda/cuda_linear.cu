@@ -85,7 +85,7 @@ __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int firs
     nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride,
                                        m.n_k_tile * NB_CUDA_K_TILE, sums);
     __syncthreads();
-    if (d.keep && first == 0 && i_matrix == 0)
+    if (d.keep && !nb_unit<KIND>::f16 && first == 0 && i_matrix == 0)
         for (int tok = 0; tok < d.n_tok; tok++)
             for (int i = threadIdx.x; i < m.n_k_tile * NB_CUDA_K_TILE; i += blockDim.x)
                 d.keep[tok * m.n_k_tile * NB_CUDA_K_TILE + i] = x[tok * x_stride + i];
@@ -128,8 +128,8 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2)
     nb_route_small(r);
 }
 
-template <bool F16>
-__global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *input, int stride)
+__global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *f16, uint16_t *bf16,
+                               int stride)
 {
     __shared__ float sums[32];
     nb_grid_release();
@@ -137,15 +137,16 @@ __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float i
     nb_source_ahead ahead;
     nb_source_preload(s, &ahead);
     nb_grid_wait();
-    nb_source_rows<F16>(s, ahead, blockIdx.x, 1, inverse, input + (int64_t)blockIdx.x * stride, stride, stride, sums);
+    int64_t row = (int64_t)blockIdx.x * stride;
+    if (f16) nb_source_rows<true>(s, ahead, blockIdx.x, 1, inverse, f16 + row, stride, stride, sums);
+    if (bf16) nb_source_rows<false>(s, ahead, blockIdx.x, 1, 1.0f, bf16 + row, stride, stride, sums);
 }
 
-int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, int f16, float input_scale,
-                        uint16_t *input, int stride, nb_error *err)
+int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
+                        uint16_t *f16, uint16_t *bf16, int stride, nb_error *err)
 {
-    float inverse = input_scale > 0 ? 1.0f / input_scale : 1.0f;
-    return nb_cuda_start(at, f16 ? prepare_kernel<true> : prepare_kernel<false>, n_tok, 256, 0, err, *source, inverse,
-                         input, stride);
+    return nb_cuda_start(at, prepare_kernel, n_tok, 256, 0, err, *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, f16,
+                         bf16, stride);
 }
 
 // Spreads one wave of blocks over the matrices by their bytes.
@@ -176,18 +177,29 @@ static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
     return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, smem, err, *d, d->route ? *d->route : none);
 }
 
-int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
+// Matrices of one kind and input go together; the first group prepares the input of those in bf16 too.
+static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    if (d->n_tok <= NB_CUDA_SMALL_MAX) return dense_small(at, d, err);
-    for (int i = 0; i < d->n_matrix;) { // matrices of one input go together
+    bool bf16_wanted = false, bf16_ready = false;
+    for (int i = 0; i < d->n_matrix; i++) bf16_wanted |= d->matrix[i].kind != NB_KIND_FP8_A8;
+    for (int i = 0; i < d->n_matrix;) {
         const nb_cuda_matrix *m = &d->matrix[i];
-        int stride = m->n_k_tile * NB_CUDA_K_TILE, f16 = m->kind == NB_KIND_FP8_A8;
         nb_tiles_args t = {};
-        t.input = d->keep && !f16 ? d->keep : d->input, t.input_stride = stride, t.n_row = d->n_tok;
-        NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, f16, m->input_scale, (uint16_t *)t.input, stride, err));
+        int stride = m->n_k_tile * NB_CUDA_K_TILE;
+        bool f16 = m->kind == NB_KIND_FP8_A8;
+        uint16_t *bf16 = bf16_wanted && !bf16_ready ? d->keep : NULL;
+        if (f16 || bf16)
+            NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride, err));
+        bf16_ready |= bf16 != NULL;
+        t.input = f16 ? d->input : d->keep, t.input_stride = stride, t.n_row = d->n_tok;
         for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)
             t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i];
         NB_TRY(nb_tiles_dense(at, &t, err));
     }
     return NB_OK;
+}
+
+int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
+{
+    return d->n_tok <= NB_CUDA_SMALL_MAX ? dense_small(at, d, err) : dense_large(at, d, err);
 }

@@ -39,8 +39,9 @@ typedef struct nb_cuda_dense {
     nb_cuda_output output[NB_CUDA_MATRIX_MAX];
     nb_cuda_source source;
     int block_first[NB_CUDA_MATRIX_MAX + 1]; // filled at the launch
-    uint16_t *input; // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][stride of the widest input]
-    uint16_t *keep;  // [n_tok][n_k_tile * 64] bf16: where the prepared input is kept for a later kernel, or NULL
+    uint16_t *input; // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][n_k_tile * 64] e4m3 values in f16
+    uint16_t *keep;  // [n_tok][n_k_tile * 64] the prepared input in bf16: scratch, and kept for later kernels; small
+                     // batches: only if the first matrix takes bf16
     const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
 } nb_cuda_dense;
 
@@ -64,9 +65,9 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
 
-// The input alone, for kernels that read it from memory: input[n_tok][stride], bf16 or (f16 = 1) e4m3 values in f16.
-int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, int f16, float input_scale,
-                        uint16_t *input, int stride, nb_error *err);
+// The input alone, for kernels that read it from memory: [n_tok][stride] e4m3 values in f16 and bf16; either may be NULL.
+int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
+                        uint16_t *f16, uint16_t *bf16, int stride, nb_error *err);
 
 // Launches `kernel` with the attribute of dependent launch.
 template <class... P, class... A>

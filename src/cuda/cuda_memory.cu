@@ -39,7 +39,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
             inter_rows = max64(T * (K + 1), (E + 1 < NB_CUDA_SMALL_MAX * K + 1 ? E + 1 : NB_CUDA_SMALL_MAX * K + 1) *
                                                 NB_CUDA_SMALL_MAX);
     carve(c, &s->residual, T * f->hidden_size);
-    carve(c, &s->input, max64(T, R) * widest);
+    carve(c, &s->input, max64(T, R) * widest), carve(c, &s->kept, max64(T, R) * widest);
     carve(c, &s->hidden, T * hidden), carve(c, &s->hidden_f8, T * hidden);
     carve(c, &s->projected, T * (n_q * (1 + f->attn_output_gate) + 2 * n_kv));
     carve(c, &s->qkv, T * n_channel), carve(c, &s->z, T * n_v);

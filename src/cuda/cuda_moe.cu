@@ -187,7 +187,7 @@ __device__ static void group_pairs(const nb_cuda_route &r)
     for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&count[__ldcg(r.top_index + p)], 1);
     __syncthreads();
     if (threadIdx.x < 32) { // prefix sums, 32 experts at a time
-        int lane = threadIdx.x, n = 0, n_tile = r.has_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
+        int lane = threadIdx.x, n = 0, n_tile = r.tile_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
         for (int e = lane; e < (r.n_expert + 31) / 32 * 32; e += 32) {
             int c = e < r.n_expert ? count[e] : 0, t = (c + r.tile_columns - 1) / r.tile_columns, sum = c, tiles = t;
             for (int o = 1; o < 32; o *= 2) {
@@ -201,7 +201,7 @@ __device__ static void group_pairs(const nb_cuda_route &r)
     }
     __syncthreads();
     for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) add_tiles(r, e, first[e], count[e], &tile_first[e]);
-    if (threadIdx.x == 0 && r.has_shared) {
+    if (threadIdx.x == 0 && r.tile_shared) {
         int32_t at = 0;
         add_tiles(r, r.n_expert, 0, r.n_tok, &at);
     }
@@ -239,11 +239,27 @@ static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     return nb_cuda_start(at, down_kernel, p->experts.down.n_row_tile, DOWN_WARPS * 32, 0, err, *p);
 }
 
+static int run_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
+{
+    if (nb_grouped_serves(t, columns)) return nb_grouped_run(at, t, columns, max_tile, err);
+    return nb_tiles_grouped(at, t, columns, max_tile, err);
+}
+
+// The shared expert's product where its weights are of another kind than the experts': its rows follow the pairs'.
+static int run_shared(const nb_cuda_launch *at, const nb_tiles_args *grouped, const uint16_t *input, int n_tok, nb_error *err)
+{
+    nb_tiles_args t = *grouped;
+    int size = t.output[0].kind == NB_OUT_F32 ? 4 : 2;
+    t.matrix[0] = t.shared, t.input = input, t.n_row = n_tok, t.n_tile = NULL, t.pair_token = NULL;
+    t.output[0].out = (uint8_t *)t.output[0].out + (int64_t)t.n_pair * t.output[0].stride * size;
+    return nb_tiles_dense(at, &t, err);
+}
+
 static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
 {
     int n_pair = p->n_tok * p->route.top_k, columns = p->route.tile_columns;
     int max_tile = (n_pair < p->route.n_expert ? n_pair : p->route.n_expert) + n_pair / columns;
-    if (p->route.has_shared) max_tile += nb_ceil_div(p->n_tok, columns);
+    if (p->route.tile_shared) max_tile += nb_ceil_div(p->n_tok, columns);
     nb_tiles_args t = {};
     t.n_matrix = 1;
     t.n_tile = p->route.n_tile, t.tile = p->route.tile, t.n_expert = p->route.n_expert, t.n_pair = n_pair;
@@ -255,13 +271,17 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     t.output[0].kind = NB_OUT_BF16, t.output[0].out = p->inter, t.output[0].stride = p->inter_stride;
     t.inter_f16 = p->experts.down.kind == NB_KIND_FP8_A8;
     t.inter_inverse = t.inter_f16 ? 1.0f / p->experts.down.input_scale : 1.0f;
-    NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
+    bool apart = p->route.has_shared && !p->route.tile_shared;
+    NB_TRY(run_grouped(at, &t, columns, max_tile, err));
+    if (apart) NB_TRY(run_shared(at, &t, p->input, p->n_tok, err));
+    t.tiles_known = nb_grouped_serves(&t, columns);
     t.matrix[0] = p->experts.down, t.shared = p->shared_down;
     t.data_stride = p->experts.down_data, t.scale_stride = p->experts.down_scale;
     t.multiplier_low = t.multiplier_high = p->experts.down_multiplier;
     t.input = p->inter, t.input_stride = p->inter_stride, t.pair_token = NULL;
     t.output[0].kind = NB_OUT_F32, t.output[0].out = p->pair_out, t.output[0].stride = p->d_model;
-    NB_TRY(nb_tiles_grouped(at, &t, columns, max_tile, err));
+    NB_TRY(run_grouped(at, &t, columns, max_tile, err));
+    if (apart) NB_TRY(run_shared(at, &t, p->inter + (int64_t)n_pair * p->inter_stride, p->n_tok, err));
     return nb_cuda_start(at, combine_kernel, p->n_tok, COMBINE_THREADS, 0, err, *p);
 }
 

@@ -22,6 +22,7 @@ typedef struct nb_cuda_tile { // a tile of a grouped product
 // Routing of a step, in GPU memory.
 typedef struct nb_cuda_route {
     int n_tok, n_expert, top_k, has_shared, normalise;
+    int tile_shared;      // larger batches: the tiles hold the shared expert, whose weights are of the experts' kind
     float *logits;        // [n_tok][n_expert + 1]; the last is the shared expert's gate
     int32_t *top_index;   // [n_tok][top_k] by falling weight
     float *top_weight;    // [n_tok][top_k]

@@ -30,7 +30,7 @@ static void add_matrix(nb_cuda_dense *d, const nb_cuda_matrix *m, int kind, void
 static nb_cuda_dense dense(const step *s, nb_cuda_source source)
 {
     nb_cuda_dense d = {};
-    d.n_tok = s->m->n_tok, d.source = source, d.input = s->d->scratch.input;
+    d.n_tok = s->m->n_tok, d.source = source, d.input = s->d->scratch.input, d.keep = s->d->scratch.kept;
     return d;
 }
 
@@ -85,7 +85,7 @@ static int run_deltanet(const step *s, const nb_cuda_layer *l)
     add_matrix(&in, &l->a, NB_OUT_F32, x->ba, 2 * n_value, n_value);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     nb_cuda_gdn g = {};
-    g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value;
+    g.n_tok = s->m->n_tok, g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value;
     g.seq = (const nb_gdn_seq *)(d->meta + s->m->gdn_seq), g.qkv = x->qkv, g.ba = x->ba;
     g.conv1d = l->conv1d, g.A_log = l->A_log, g.dt_bias = l->dt_bias;
     g.state = d->state + l->i_deltanet * d->layer_floats,
@@ -116,6 +116,8 @@ static int run_moe(const step *s, const nb_cuda_layer *l, int i_layer)
     nb_cuda_scratch *x = &d->scratch;
     nb_cuda_route r = x->route;
     r.n_tok = s->m->n_tok, r.n_expert = c->num_experts, r.top_k = c->num_experts_per_tok, r.has_shared = l->has_shared;
+    r.tile_shared = l->has_shared && l->shared_gate_up.kind == l->experts.gate_up.kind &&
+                    l->shared_down.kind == l->experts.down.kind;
     r.normalise = c->norm_topk_prob, r.tile_columns = tile_columns(r.n_tok, r.top_k, r.n_expert);
     bool small = r.n_tok <= NB_CUDA_SMALL_MAX;
     nb_cuda_dense in = dense(s, norm_source(s, l->post_attention_layernorm));
@@ -136,8 +138,8 @@ static int run_moe(const step *s, const nb_cuda_layer *l, int i_layer)
     if (l->experts.gate_up.kind == NB_KIND_FP8_A8) {
         nb_cuda_source h = {};
         h.kind = NB_SOURCE_BF16, h.bf16 = x->hidden, h.stride = m.input_stride, h.n_in = c->hidden_size;
-        NB_TRY(nb_cuda_prepare_run(&s->at, &h, r.n_tok, 1, l->experts.gate_up.input_scale, x->hidden_f8, m.input_stride,
-                                   s->err));
+        NB_TRY(nb_cuda_prepare_run(&s->at, &h, r.n_tok, l->experts.gate_up.input_scale, x->hidden_f8, NULL,
+                                   m.input_stride, s->err));
     }
     NB_TRY(nb_cuda_moe_run(&s->at, &m, s->err));
     return emit(s, NB_TAP_ROUTER, i_layer, -1, r.top_weight, r.n_tok, r.top_k, r.top_index);

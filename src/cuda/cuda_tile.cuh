@@ -204,25 +204,44 @@ __device__ __forceinline__ float2 nb_block_scale(const nb_cuda_matrix &m, int ro
     return make_float2(__ldg(m.block_scale[0] + low), __ldg(m.block_scale[1] + high));
 }
 
-// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] 16-bit values at the tile's first column, in shared
-// or global memory; rows >= n_x are taken as zero.
+// The B fragments of one tile and 8 columns: x points at the tile's first column of row 0, [8][stride] 16-bit values in
+// shared or global memory; rows >= n_x are zero.
+__device__ __forceinline__ void nb_tile_input(uint32_t b[8], const uint16_t *x, int stride, int n_x)
+{
+    int lane = threadIdx.x & 31, row = lane >> 2;
+    uint4 v[2] = {};
+    if (row < n_x) {
+        const uint4 *p = (const uint4 *)(x + (int64_t)row * stride + (lane & 3) * 16);
+        v[0] = p[0], v[1] = p[1];
+    }
+    *(uint4 *)b = v[0], *(uint4 *)(b + 4) = v[1];
+}
+
+// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] at the tile's first column; rows >= n_x are taken as
+// zero.
 template <int KIND, int NT>
 __device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4][4], const uint16_t *x, int stride,
                                             int n_x)
 {
-    int lane = threadIdx.x & 31, row = lane >> 2;
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
         if (NT > 1 && nt * 8 >= n_x) break;
-        uint4 b[2] = {};
-        if (nt * 8 + row < n_x) {
-            const uint4 *p = (const uint4 *)(x + (int64_t)(nt * 8 + row) * stride + (lane & 3) * 16);
-            b[0] = p[0], b[1] = p[1];
-        }
-        const uint32_t *w = (const uint32_t *)b;
+        uint32_t b[8];
+        nb_tile_input(b, x + (int64_t)nt * 8 * stride, stride, n_x - nt * 8);
 #pragma unroll
-        for (int s = 0; s < 4; s++) nb_mma<nb_unit<KIND>::f16>(acc[nt], a[s], w[2 * s], w[2 * s + 1]);
+        for (int s = 0; s < 4; s++) nb_mma<nb_unit<KIND>::f16>(acc[nt], a[s], b[2 * s], b[2 * s + 1]);
     }
+}
+
+// acc += part of a k tile, by the block scales where the matrix has them.
+__device__ __forceinline__ void nb_add_scaled(float acc[4], const float part[4], float2 s)
+{
+    acc[0] += part[0] * s.x, acc[1] += part[1] * s.x, acc[2] += part[2] * s.y, acc[3] += part[3] * s.y;
+}
+
+template <int KIND> __device__ __forceinline__ bool nb_has_block_scale(const nb_cuda_matrix &m)
+{
+    return (KIND == NB_KIND_FP8_A8 || KIND == NB_KIND_FP8_A16) && m.block_scale[0];
 }
 
 // One unit: decode, multiply, with the block scales where the matrix has them. x: at column 0.
@@ -237,17 +256,42 @@ __device__ __forceinline__ void nb_unit_mma(float acc[NT][4], const nb_unit<KIND
         int k_tile = i_unit * nb_unit<KIND>::n_tile + i;
         const uint16_t *at = x + (k_tile - x_first_tile) * NB_CUDA_K_TILE;
         nb_unit_decode<KIND>(u, i, a);
-        if ((KIND == NB_KIND_FP8_A8 || KIND == NB_KIND_FP8_A16) && m.block_scale[0]) {
+        if (nb_has_block_scale<KIND>(m)) {
             float part[NT][4] = {};
             nb_tile_mma<KIND, NT>(part, a, at, stride, n_x);
             float2 s = nb_block_scale(m, row_tile, k_tile);
 #pragma unroll
-            for (int nt = 0; nt < NT; nt++) {
-                acc[nt][0] += part[nt][0] * s.x, acc[nt][1] += part[nt][1] * s.x;
-                acc[nt][2] += part[nt][2] * s.y, acc[nt][3] += part[nt][3] * s.y;
-            }
+            for (int nt = 0; nt < NT; nt++) nb_add_scaled(acc[nt], part[nt], s);
         } else {
             nb_tile_mma<KIND, NT>(acc, a, at, stride, n_x);
+        }
+    }
+}
+
+// The same with the input already in registers, b[tile][nt]; n_nt column tiles count. Two sums a column tile, so that
+// the products do not wait for each other.
+template <int KIND, int NT>
+__device__ __forceinline__ void nb_unit_mma_kept(float acc[NT][4], const nb_unit<KIND> &u, const nb_cuda_matrix &m,
+                                                 int row_tile, int i_unit,
+                                                 const uint32_t b[nb_unit<KIND>::n_tile][NT][8], int n_nt)
+{
+#pragma unroll
+    for (int i = 0; i < nb_unit<KIND>::n_tile; i++) {
+        uint32_t a[4][4];
+        nb_unit_decode<KIND>(u, i, a);
+        float2 s = make_float2(1, 1);
+        bool scaled = nb_has_block_scale<KIND>(m);
+        if (scaled) s = nb_block_scale(m, row_tile, i_unit * nb_unit<KIND>::n_tile + i);
+#pragma unroll
+        for (int nt = 0; nt < NT; nt++) {
+            if (NT > 1 && nt >= n_nt) break;
+            float part[2][4] = {};
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                nb_mma<nb_unit<KIND>::f16>(part[k & 1], a[k], b[i][nt][2 * k], b[i][nt][2 * k + 1]);
+#pragma unroll
+            for (int c = 0; c < 4; c++) part[0][c] += part[1][c];
+            nb_add_scaled(acc[nt], part[0], s);
         }
     }
 }

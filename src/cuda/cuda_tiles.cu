@@ -17,27 +17,6 @@ __device__ __forceinline__ void copy_async(void *to, const void *from)
     asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
 }
 
-__device__ static void store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row,
-                                   float y)
-{
-    y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
-    int64_t at = (int64_t)tok * o.stride + o.first + row;
-    if (o.kind == NB_OUT_F32) ((float *)o.out)[at] = y;
-    if (o.kind == NB_OUT_BF16) ((uint16_t *)o.out)[at] = nb_bf16_from_f32(y);
-    if (o.kind == NB_OUT_ADD) ((float *)o.out)[at] += y;
-}
-
-__device__ static void store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out,
-                                   int ff, float gate, float up)
-{
-    int half = m.n_out / 2;
-    gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
-    up *= high * (m.row_scale ? __ldg(m.row_scale + half + ff) : 1.0f);
-    float y = nb_silu(gate) * up;
-    ((uint16_t *)t.output[0].out)[(int64_t)row_out * t.output[0].stride + ff] =
-        t.inter_f16 ? nb_input_from_f32<true>(y, t.inter_inverse) : nb_bf16_from_f32(y);
-}
-
 template <int KIND, int NT, bool PAIRED>
 __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_constant__ nb_tiles_args t)
 {
@@ -143,11 +122,11 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
             if (n >= count) continue;
             if (!PAIRED) {
                 if (row < m.n_out)
-                    store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
+                    nb_store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
             } else if (c < 2) {
                 int ff = row_tile * 8 + (lane >> 2);
                 if (ff < m.n_out / 2)
-                    store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
+                    nb_store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
             }
         }
 }
@@ -206,7 +185,10 @@ static int shape_blocks(const nb_cuda_launch *at, nb_tiles_args *t, int nt, int 
 
 int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
 {
-    int nt = t->n_row <= 16 ? 2 : t->n_row <= 32 ? 4 : 8, tiles = nb_ceil_div(t->n_row, nt * 8);
+    int nt = t->n_row <= 16 ? 2 : t->n_row <= 32 ? 4 : 8, n_row_tile = 0;
+    for (int i = 0; i < t->n_matrix; i++) n_row_tile += t->matrix[i].n_row_tile;
+    while (nt > 2 && n_row_tile * nb_ceil_div(t->n_row, nt * 8) < at->n_sm) nt /= 2; // few rows: more blocks
+    int tiles = nb_ceil_div(t->n_row, nt * 8);
     int n_block = shape_blocks(at, t, nt, tiles);
     if (nt == 2) return start_paired<2>(at, t, n_block, tiles, err);
     if (nt == 4) return start_paired<4>(at, t, n_block, tiles, err);

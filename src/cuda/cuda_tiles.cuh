@@ -26,9 +26,38 @@ typedef struct nb_tiles_args {
     int inter_f16;             // paired: activations are rounded to e4m3(x * inter_inverse) in f16
     float inter_inverse;
     int n_row_warp, n_split;
+    int n_row_block, n_round; // nb_grouped_run: row blocks of an expert, units of a warp and row tile
+    int tiles_known;          // the list of tiles was complete before the previous kernel began
 } nb_tiles_args;
+
+// One element of a product, where its matrix wants it.
+__device__ inline void nb_store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row,
+                                   float y)
+{
+    y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
+    int64_t at = (int64_t)tok * o.stride + o.first + row;
+    if (o.kind == NB_OUT_F32) ((float *)o.out)[at] = y;
+    if (o.kind == NB_OUT_BF16) ((uint16_t *)o.out)[at] = nb_bf16_from_f32(y);
+    if (o.kind == NB_OUT_ADD) ((float *)o.out)[at] += y;
+}
+
+// silu(gate) * up of one element.
+__device__ inline void nb_store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out,
+                                   int ff, float gate, float up)
+{
+    int half = m.n_out / 2;
+    gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
+    up *= high * (m.row_scale ? __ldg(m.row_scale + half + ff) : 1.0f);
+    float y = nb_silu(gate) * up;
+    ((uint16_t *)t.output[0].out)[(int64_t)row_out * t.output[0].stride + ff] =
+        t.inter_f16 ? nb_input_from_f32<true>(y, t.inter_inverse) : nb_bf16_from_f32(y);
+}
 
 int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
 int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
+
+// The grouped product of few columns (8 or 16 a tile), cuda_grouped.cu: true where it serves these matrices.
+bool nb_grouped_serves(const nb_tiles_args *args, int columns);
+int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
 
 #endif
