@@ -63,8 +63,9 @@ __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __
     nb_gdn_part<W> S;
 #pragma unroll
     for (int i = 0; i < nb_gdn_part<W>::n_row; i++)
-        S.s[i] = s.n_past == s.n_keep ? make_float4(0, 0, 0, 0)
-                                      : __ldcs((const float4 *)(state + (row0 + i * nb_gdn_part<W>::step) * DIM + c4 * 4));
+        S.s[i] = s.n_past == s.n_keep
+                     ? make_float4(0, 0, 0, 0)
+                     : __ldcs((const float4 *)(state + (row0 + i * nb_gdn_part<W>::step) * DIM + c4 * 4));
 #pragma unroll 4
     for (int i = tid; i < n_row * DIM / 4; i += THREADS)
         *(float4 *)&rows_k[0][4 * i] = *(const float4 *)(journal + 4 * i / DIM * NB_GDN_JOURNAL_FLOATS + 4 * i % DIM);

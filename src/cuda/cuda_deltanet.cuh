@@ -1,5 +1,5 @@
-// The arithmetic that the kernels of Gated DeltaNet share: a block of NB_GDN_THREADS threads holds W columns of one value
-// head's S in registers.
+// The arithmetic that the kernels of Gated DeltaNet share: a block of NB_GDN_THREADS threads holds W columns of one
+// value head's S in registers.
 #ifndef NB_CUDA_DELTANET_CUH
 #define NB_CUDA_DELTANET_CUH
 
@@ -12,7 +12,7 @@ typedef struct nb_gdn_vectors { // of the token in hand, in shared memory; q and
     float q[NB_GDN_DIM], k[NB_GDN_DIM], v[NB_GDN_DIM];
 } nb_gdn_vectors;
 
-typedef struct nb_gdn_scalars {           // the same in every thread
+typedef struct nb_gdn_scalars {          // the same in every thread
     float g, beta, q_scale, k_scale, qk; // qk: of the normalised vectors
 } nb_gdn_scalars;
 
@@ -34,7 +34,8 @@ template <int W> struct nb_gdn_part {
 };
 
 // The warps' column sums of k S and q S. red: [warp][2][W] shared.
-template <int W> __device__ __forceinline__ void nb_gdn_project(const nb_gdn_part<W> &p, const nb_gdn_vectors *t, float *red)
+template <int W>
+__device__ __forceinline__ void nb_gdn_project(const nb_gdn_part<W> &p, const nb_gdn_vectors *t, float *red)
 {
     int c4 = threadIdx.x % nb_gdn_part<W>::n_c4, row0 = threadIdx.x / nb_gdn_part<W>::n_c4, warp = threadIdx.x >> 5;
     float y[8] = {};
@@ -53,7 +54,9 @@ template <int W> __device__ __forceinline__ void nb_gdn_project(const nb_gdn_par
 }
 
 // S <- decay S + k u^T. u: [W] shared, k: [NB_GDN_DIM] shared.
-template <int W> __device__ __forceinline__ void nb_gdn_update(nb_gdn_part<W> *p, float decay, const float *k, float k_scale, const float *u)
+template <int W>
+__device__ __forceinline__ void nb_gdn_update(nb_gdn_part<W> *p, float decay, const float *k, float k_scale,
+                                              const float *u)
 {
     int c4 = threadIdx.x % nb_gdn_part<W>::n_c4, row0 = threadIdx.x / nb_gdn_part<W>::n_c4;
     float4 v = *(const float4 *)(u + c4 * 4);
@@ -65,8 +68,8 @@ template <int W> __device__ __forceinline__ void nb_gdn_update(nb_gdn_part<W> *p
     }
 }
 
-// tid < W: the token's u and o, from the warps' sums in red and the journal. decay[0]: of S, [r + 1]: of row r; kk, kq: rows
-// times k and q.
+// tid < W: the token's u and o, from the warps' sums in red and the journal. decay[0]: of S, [r + 1]: of row r; kk, kq:
+// rows times k and q.
 template <int W>
 __device__ __forceinline__ float nb_gdn_finish(const nb_gdn_scalars &c, float v, const float *red, const float *decay,
                                                const float *kk, const float *kq, const float (*rows_u)[W], int n_row,

@@ -1,6 +1,6 @@
 // Gated DeltaNet of one new token a sequence. The blocks fill the card once and walk over items: W columns of one value
-// head of one sequence. An item's state, journal, convolution inputs and weights are copied to shared memory while the item before is
-// computed, so that the reads of S never stop.
+// head of one sequence. An item's state, journal, convolution inputs and weights are copied to shared memory while the
+// item before is computed, so that the reads of S never stop.
 //
 // Bytes of an item: its part of S and of the journal once; S written back once in NB_JOURNAL_ROWS steps.
 #include "cuda/cuda_deltanet.cuh"
@@ -74,7 +74,8 @@ template <int W> __device__ static void fetch_state(const nb_cuda_gdn &p, const 
         copy_16(&st->rows_k[0][j * 4], journal + j / (DIM / 4) * NB_GDN_JOURNAL_FLOATS + j % (DIM / 4) * 4);
     for (int j = threadIdx.x; j < n_row * row; j += THREADS)
         copy_16(&st->rows_u[0][j * 4], journal + j / row * NB_GDN_JOURNAL_FLOATS + DIM + i.column + j % row * 4);
-    if ((int)threadIdx.x < n_row) copy_4(&st->rows_g[threadIdx.x], journal + threadIdx.x * NB_GDN_JOURNAL_FLOATS + 2 * DIM);
+    if ((int)threadIdx.x < n_row)
+        copy_4(&st->rows_g[threadIdx.x], journal + threadIdx.x * NB_GDN_JOURNAL_FLOATS + 2 * DIM);
     for (int c = threadIdx.x; c < channels; c += THREADS)
         copy_16(&st->conv[c], p.conv1d + channel_of<W>(p, i, c) * NB_GDN_KERNEL);
     if (threadIdx.x < PAST * channels / 8) {
@@ -107,8 +108,8 @@ template <int W> __device__ __forceinline__ static float convolve(const stage<W>
 
 typedef struct workspace { // of the item in hand
     nb_gdn_vectors t;
-    float red[WARPS * 2 * 64], kk[NB_JOURNAL_ROWS], kq[NB_JOURNAL_ROWS], decay[NB_JOURNAL_ROWS + 1];
-    float u[64];
+    float u[64], red[WARPS * 2 * 64]; // u is read as float4
+    float kk[NB_JOURNAL_ROWS], kq[NB_JOURNAL_ROWS], decay[NB_JOURNAL_ROWS + 1];
 } workspace;
 
 // Stores what later steps need: S with everything folded in, or one more journal row; the raw inputs.
@@ -159,13 +160,15 @@ __device__ static void run_item(const nb_cuda_gdn &p, const item_place &i, const
     nb_gdn_project<W>(S, &x->t, x->red);
     __syncthreads();
     if (tid < W)
-        x->u[tid] = nb_gdn_finish<W>(c, v, x->red, x->decay, x->kk, x->kq, st->rows_u, n_row,
-                                     p.out + ((int64_t)i.seq.tok_first * p.n_value_head + i.head) * DIM + i.column + tid);
+        x->u[tid] =
+            nb_gdn_finish<W>(c, v, x->red, x->decay, x->kk, x->kq, st->rows_u, n_row,
+                             p.out + ((int64_t)i.seq.tok_first * p.n_value_head + i.head) * DIM + i.column + tid);
     __syncthreads();
     store_state<W>(p, i, st, x, &S, c);
 }
 
-template <int W> __global__ void __launch_bounds__(THREADS, 2) delta_decode_kernel(const __grid_constant__ nb_cuda_gdn p)
+template <int W>
+__global__ void __launch_bounds__(THREADS, 2) delta_decode_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
     extern __shared__ __align__(16) uint8_t smem[];
     __shared__ __align__(16) workspace x;
@@ -194,8 +197,8 @@ template <int W> __global__ void __launch_bounds__(THREADS, 2) delta_decode_kern
 template <int W> static int start(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
 {
     int n_item = p->n_seq * p->n_value_head * (DIM / W), wave = 2 * at->n_sm, n_stage = n_item > wave ? 2 : 1;
-    return nb_cuda_start(at, delta_decode_kernel<W>, n_item < wave ? n_item : wave, THREADS, n_stage * sizeof(stage<W>), err,
-                         *p);
+    return nb_cuda_start(at, delta_decode_kernel<W>, n_item < wave ? n_item : wave, THREADS, n_stage * sizeof(stage<W>),
+                         err, *p);
 }
 
 int nb_cuda_gdn_decode_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)

@@ -1,7 +1,7 @@
 // Grouped products of decode: few columns an expert, so the experts' weights are all that counts. A grid of two blocks
-// an SM walks over items (tile, row block); a warp owns a part of K, keeps its inputs in registers over the row tiles of
-// an item, and streams its weights through a ring in shared memory that runs ahead over the ends of items. No barrier
-// but the one before an item's partial sums are added.
+// an SM walks over items (tile, row block); a warp owns a part of K, keeps its inputs in registers over the row tiles
+// of an item, and streams its weights through a ring in shared memory that runs ahead over the ends of items. No
+// barrier but the one before an item's partial sums are added.
 //
 // Bytes: weights once a tile (an expert with more tokens than columns is read again from L2); inputs 16 KiB * NT of
 // each 8 (NT = 1) or 4 row tiles from L2.
@@ -33,7 +33,8 @@ template <int KIND> __device__ static item_view open_item(const nb_tiles_args &t
     const nb_cuda_matrix &m = v.shared ? t.shared : t.matrix[0];
     int64_t e = v.shared ? 0 : v.tile.expert;
     v.data = m.data + e * t.data_stride, v.scale = m.scale + e * t.scale_stride;
-    v.row_first = item % t.n_row_block * rows, v.n_row_tile = m.n_row_tile, v.n_unit = m.n_k_tile / nb_unit<KIND>::n_tile;
+    v.row_first = item % t.n_row_block * rows, v.n_row_tile = m.n_row_tile,
+    v.n_unit = m.n_k_tile / nb_unit<KIND>::n_tile;
     return v;
 }
 
@@ -68,7 +69,8 @@ __device__ static void finish(const nb_tiles_args &t, const nb_cuda_matrix &m, c
         int n = nt * 8 + 2 * (lane & 3) + (c & 1), out = v.tile.first + n + (v.shared ? t.n_pair : 0);
         int row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1), ff = row_tile * 8 + (lane >> 2);
         if (n >= v.tile.count) continue;
-        if (!PAIRED && row < m.n_out) nb_store_dense(t.output[0], m, c < 2 ? m.scale_low : m.scale_high, out, row, y[c]);
+        if (!PAIRED && row < m.n_out)
+            nb_store_dense(t.output[0], m, c < 2 ? m.scale_low : m.scale_high, out, row, y[c]);
         if (PAIRED && c < 2 && ff < m.n_out / 2)
             nb_store_gated(t, m, m.scale_low, m.scale_high, out, ff, y[c], y[(c + 2) & 3]);
     }
@@ -187,6 +189,7 @@ bool nb_grouped_serves(const nb_tiles_args *t, int columns)
 int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
 {
     bool paired = t->matrix[0].paired;
-    if (columns == 8) return paired ? start_kind<1, true>(at, t, max_tile, err) : start_kind<1, false>(at, t, max_tile, err);
+    if (columns == 8)
+        return paired ? start_kind<1, true>(at, t, max_tile, err) : start_kind<1, false>(at, t, max_tile, err);
     return paired ? start_kind<2, true>(at, t, max_tile, err) : start_kind<2, false>(at, t, max_tile, err);
 }

@@ -145,8 +145,8 @@ __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float i
 int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
                         uint16_t *f16, uint16_t *bf16, int stride, nb_error *err)
 {
-    return nb_cuda_start(at, prepare_kernel, n_tok, 256, 0, err, *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, f16,
-                         bf16, stride);
+    return nb_cuda_start(at, prepare_kernel, n_tok, 256, 0, err, *source, input_scale > 0 ? 1.0f / input_scale : 1.0f,
+                         f16, bf16, stride);
 }
 
 // Spreads one wave of blocks over the matrices by their bytes.
@@ -189,7 +189,8 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
         bool f16 = m->kind == NB_KIND_FP8_A8;
         uint16_t *bf16 = bf16_wanted && !bf16_ready ? d->keep : NULL;
         if (f16 || bf16)
-            NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride, err));
+            NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride,
+                                       err));
         bf16_ready |= bf16 != NULL;
         t.input = f16 ? d->input : d->keep, t.input_stride = stride, t.n_row = d->n_tok;
         for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)

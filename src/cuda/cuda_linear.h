@@ -65,7 +65,8 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
 
-// The input alone, for kernels that read it from memory: [n_tok][stride] e4m3 values in f16 and bf16; either may be NULL.
+// The input alone, for kernels that read it from memory: [n_tok][stride] e4m3 values in f16 and bf16; either may be
+// NULL.
 int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
                         uint16_t *f16, uint16_t *bf16, int stride, nb_error *err);
 

@@ -292,9 +292,10 @@ static int add_moe(loader *l, const nb_moe_weights *w, nb_cuda_layer *out)
     NB_TRY(add_matrix(l, &out->shared_gate, &w->shared_expert_gate, NULL));
     NB_TRY(add_matrix(l, &out->shared_gate_up, &w->shared_expert.gate_proj, &w->shared_expert.up_proj));
     NB_TRY(add_matrix(l, &out->shared_down, &w->shared_expert.down_proj, NULL));
-    if (out->shared_gate_up.kind == x->gate_up.kind && out->shared_down.kind == x->down.kind) return NB_OK;
+    bool a8 = out->shared_gate_up.kind == NB_KIND_FP8_A8 || x->gate_up.kind == NB_KIND_FP8_A8;
+    if (!a8 || out->shared_gate_up.kind == x->gate_up.kind) return NB_OK; // inputs are prepared in one format
     return nb_error_set(l->err, NB_ERR_INPUT,
-                        "the shared expert's format differs from the routed experts'; CUDA needs them equal");
+                        "of the shared expert and the routed experts one is FP8 with scaled inputs; CUDA needs both");
 }
 
 static int add_attention(loader *l, const nb_attention_weights *w, nb_cuda_layer *out)

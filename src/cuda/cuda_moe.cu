@@ -246,7 +246,8 @@ static int run_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, 
 }
 
 // The shared expert's product where its weights are of another kind than the experts': its rows follow the pairs'.
-static int run_shared(const nb_cuda_launch *at, const nb_tiles_args *grouped, const uint16_t *input, int n_tok, nb_error *err)
+static int run_shared(const nb_cuda_launch *at, const nb_tiles_args *grouped, const uint16_t *input, int n_tok,
+                      nb_error *err)
 {
     nb_tiles_args t = *grouped;
     int size = t.output[0].kind == NB_OUT_F32 ? 4 : 2;

@@ -217,8 +217,8 @@ __device__ __forceinline__ void nb_tile_input(uint32_t b[8], const uint16_t *x, 
     *(uint4 *)b = v[0], *(uint4 *)(b + 4) = v[1];
 }
 
-// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] at the tile's first column; rows >= n_x are taken as
-// zero.
+// acc[nt] += tile * x for NT column tiles. x: [8 * NT rows][stride] at the tile's first column; rows >= n_x are taken
+// as zero.
 template <int KIND, int NT>
 __device__ __forceinline__ void nb_tile_mma(float acc[NT][4], const uint32_t a[4][4], const uint16_t *x, int stride,
                                             int n_x)

@@ -31,8 +31,8 @@ typedef struct nb_tiles_args {
 } nb_tiles_args;
 
 // One element of a product, where its matrix wants it.
-__device__ inline void nb_store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok, int row,
-                                   float y)
+__device__ inline void nb_store_dense(const nb_cuda_output &o, const nb_cuda_matrix &m, float multiplier, int tok,
+                                      int row, float y)
 {
     y *= multiplier * (m.row_scale ? __ldg(m.row_scale + row) : 1.0f);
     int64_t at = (int64_t)tok * o.stride + o.first + row;
@@ -42,8 +42,8 @@ __device__ inline void nb_store_dense(const nb_cuda_output &o, const nb_cuda_mat
 }
 
 // silu(gate) * up of one element.
-__device__ inline void nb_store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high, int row_out,
-                                   int ff, float gate, float up)
+__device__ inline void nb_store_gated(const nb_tiles_args &t, const nb_cuda_matrix &m, float low, float high,
+                                      int row_out, int ff, float gate, float up)
 {
     int half = m.n_out / 2;
     gate *= low * (m.row_scale ? __ldg(m.row_scale + ff) : 1.0f);
