@@ -55,8 +55,10 @@ static inline int32_t nb_automaton_step(const nb_automaton *a, int32_t state, ui
     int n = s->n_edge;
     while (n > 4) { // the last edge that begins at b or before
         int half = n / 2;
-        if (e[half].lo <= b) e += half, n -= half;
-        else n = half;
+        if (e[half].lo <= b)
+            e += half, n -= half;
+        else
+            n = half;
     }
     for (int i = 0; i < n; i++)
         if (b >= e[i].lo && b <= e[i].hi) return e[i].to;

@@ -104,7 +104,7 @@ typedef struct subset_maker {
     key_table sets;
     int32_t *mark; // [n_state of nfa] the last closure that saw it
     int32_t n_closure;
-    int32_t *todo, *set; // room for all nfa states
+    int32_t *todo, *set;      // room for all nfa states
     const nb_nfa_edge **edge; // of the set at work
     int32_t n_edge, cap_edge;
 } subset_maker;
@@ -253,8 +253,7 @@ static void add_pairs(key_table *pairs, const nb_dfa *a, const nb_dfa *b, const 
             nb_dfa_add_edge(out, f->lo > lo ? f->lo : lo, hi, key_number(pairs, (const int32_t[]){e->to, f->to}, 2));
             lo = hi + 1;
         }
-        if (minus && lo <= e->hi)
-            nb_dfa_add_edge(out, lo, e->hi, key_number(pairs, (const int32_t[]){e->to, -1}, 2));
+        if (minus && lo <= e->hi) nb_dfa_add_edge(out, lo, e->hi, key_number(pairs, (const int32_t[]){e->to, -1}, 2));
     }
 }
 

@@ -62,7 +62,8 @@ static int32_t find_cycle(const finder *f, const int32_t *first)
     enum { NEW, OPEN, DONE };
     int32_t n_rule = f->parts->n_rule, found = -1, n = 0;
     uint8_t *color = nb_alloc((size_t)n_rule + 1);
-    int32_t *open = nb_alloc(sizeof(*open) * (size_t)(n_rule + 1)), *next = nb_alloc(sizeof(*next) * (size_t)(n_rule + 1));
+    int32_t *open = nb_alloc(sizeof(*open) * (size_t)(n_rule + 1)),
+            *next = nb_alloc(sizeof(*next) * (size_t)(n_rule + 1));
     for (int32_t root = 0; root < n_rule && found < 0; root++) {
         if (color[root] == NEW) color[root] = OPEN, next[root] = first[root], open[n++] = root;
         while (n > 0 && found < 0) {

@@ -46,8 +46,8 @@ typedef struct nb_grammar {
     nb_expr *child;
     int32_t n_child, cap_child;
     nb_buf literal;
-    nb_expr *rule;   // [n_rule]; NB_EXPR_NOTHING until it is defined
-    nb_str *name;    // [n_rule], borrowed
+    nb_expr *rule; // [n_rule]; NB_EXPR_NOTHING until it is defined
+    nb_str *name;  // [n_rule], borrowed
     int32_t n_rule, cap_rule;
     int32_t root; // rule
     bool overflow;

@@ -45,7 +45,8 @@ static nb_regex_node **last_child(nb_regex_node *node)
     return at;
 }
 
-// The node as the beginning (or end) of the whole pattern: its anchors there go, and where it has none any text comes in.
+// The node as the beginning (or end) of the whole pattern: its anchors there go, and where it has none any text comes
+// in.
 static nb_regex_node *resolve(translator *t, nb_regex_node *node, nb_regex_kind anchor)
 {
     nb_regex_node *next = node->next, *out = node;

@@ -57,7 +57,7 @@ static nb_regex_node *set_node(parser *p, nb_char_set *set)
 
 static void add_space(nb_char_set *set)
 {
-    static const nb_char_range space[] = {{'\t', '\r'},       {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
+    static const nb_char_range space[] = {{'\t', '\r'},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
                                           {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                                           {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
     for (size_t i = 0; i < sizeof(space) / sizeof(space[0]); i++) nb_char_set_add(set, space[i].lo, space[i].hi);
@@ -136,11 +136,16 @@ static int read_escape(parser *p, uint32_t *out)
     p->at++;
     if (c == 'x') return read_hex(p, 2, out);
     if (c == 'u') return read_u(p, out);
-    if (c == '0') *out = 0;
-    else if (at && c >= 'a') *out = (unsigned char)at[1];
-    else if (c >= '1' && c <= '9') return p->at--, fail(p, "a back reference, which is not supported,");
-    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') return p->at--, fail(p, "an escape that is not supported");
-    else *out = c;
+    if (c == '0')
+        *out = 0;
+    else if (at && c >= 'a')
+        *out = (unsigned char)at[1];
+    else if (c >= '1' && c <= '9')
+        return p->at--, fail(p, "a back reference, which is not supported,");
+    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
+        return p->at--, fail(p, "an escape that is not supported");
+    else
+        *out = c;
     return NB_OK;
 }
 
@@ -253,9 +258,12 @@ static int parse_any(parser *p, nb_regex_node **out);
 static int read_flags(parser *p)
 {
     for (; more(p) && peek(p) != ')' && peek(p) != ':'; p->at++) {
-        if (peek(p) == 'i') p->fold = true;
-        else if (peek(p) == 's') p->dot_all = true;
-        else if (peek(p) != 'u') return fail(p, "a kind of group or a flag that is not supported");
+        if (peek(p) == 'i')
+            p->fold = true;
+        else if (peek(p) == 's')
+            p->dot_all = true;
+        else if (peek(p) != 'u')
+            return fail(p, "a kind of group or a flag that is not supported");
     }
     return NB_OK;
 }

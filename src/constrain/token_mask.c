@@ -1,6 +1,6 @@
 // The cache of masks: see token_mask.h. An entry is found by the one before it (of the head, then of each frame below)
-// and a state; the first by the automaton. Serial numbers are never used twice, so what belongs to an automaton or entry
-// that is gone is never found again and leaves as the least recently used.
+// and a state; the first by the automaton. Serial numbers are never used twice, so what belongs to an automaton or
+// entry that is gone is never found again and leaves as the least recently used.
 #include "constrain/token_mask.h"
 
 #include <pthread.h>
@@ -14,7 +14,7 @@ typedef struct entry {
     uint64_t before; // serial of the entry before; of the automaton, with its highest bit set
     int32_t state;
     uint64_t serial;
-    struct entry *next;        // in the hash table
+    struct entry *next; // in the hash table
     struct entry *newer, *older;
     uint32_t *bits; // [n_word], or NULL and
     int32_t *tok;   // [n_tok]

@@ -6,9 +6,9 @@
 
 typedef struct nb_mask_walk {
     const nb_vocabulary_trie *trie;
-    nb_stacks stacks;  // scratch
-    nb_head *head;     // heads at each depth, one behind the other
-    int32_t *tok;      // [n_tok] found; plain groups that are allowed as a whole are in `whole` instead
+    nb_stacks stacks; // scratch
+    nb_head *head;    // heads at each depth, one behind the other
+    int32_t *tok;     // [n_tok] found; plain groups that are allowed as a whole are in `whole` instead
     int32_t n_tok;
     bool whole[NB_TRIE_PLAIN_GROUPS];
     int32_t *resume; // [n_resume] nodes where the rule ended and longer tokens go on

@@ -176,8 +176,7 @@ bool nb_mask_walk_head(nb_mask_walk *w, const nb_automaton *automaton, int32_t s
     return !w->stacks.failed;
 }
 
-bool nb_mask_walk_resume(nb_mask_walk *w, const nb_automaton *automaton, int32_t state, const int32_t *node,
-                         int32_t n)
+bool nb_mask_walk_resume(nb_mask_walk *w, const nb_automaton *automaton, int32_t state, const int32_t *node, int32_t n)
 {
     begin(w, automaton);
     nb_heads first = {.at = w->head};

@@ -73,8 +73,8 @@ static int32_t add_group(nb_vocabulary_trie *trie, const entry *e, int32_t n, in
         size_t keep = i ? common(e[i].bytes, e[i - 1].bytes) : 0;
         while (n_open > keep) trie->node[open[n_open--]].end = n_node;
         while (n_open < e[i].bytes.len) {
-            trie->node[n_node] = (nb_trie_node){
-                .tok = -1, .byte = (uint8_t)e[i].bytes.ptr[n_open], .depth = (uint8_t)(n_open + 1)};
+            trie->node[n_node] =
+                (nb_trie_node){.tok = -1, .byte = (uint8_t)e[i].bytes.ptr[n_open], .depth = (uint8_t)(n_open + 1)};
             open[++n_open] = n_node++;
         }
         nb_trie_node *last = &trie->node[open[n_open]];

@@ -1,5 +1,5 @@
-// The byte strings of all tokens as a trie in one array, in the order of a walk: the nodes below node i are those behind
-// it up to node[i].end, so a walk goes forward through memory and leaves out a branch by one jump.
+// The byte strings of all tokens as a trie in one array, in the order of a walk: the nodes below node i are those
+// behind it up to node[i].end, so a walk goes forward through memory and leaves out a branch by one jump.
 //
 // Tokens are kept in groups, each with a trie of its own. Plain tokens are whole characters of UTF-8 without
 // controls, quotation marks and backslashes; they are grouped by their number of characters. The masks of these groups
@@ -28,11 +28,11 @@ typedef struct nb_trie_node {
 
 typedef struct nb_vocabulary_trie {
     nb_trie_node *node;
-    int32_t group[NB_TRIE_GROUPS + 1]; // first node of each group
-    int32_t *twin;                     // [n_tok] another token of the same bytes, or -1
+    int32_t group[NB_TRIE_GROUPS + 1];    // first node of each group
+    int32_t *twin;                        // [n_tok] another token of the same bytes, or -1
     uint32_t *mask[NB_TRIE_PLAIN_GROUPS]; // [n_word] tokens of a plain group
-    int32_t n_tok; // of the model: ids without text have no node
-    int32_t n_word; // of a mask: ceil(n_tok / 32)
+    int32_t n_tok;                        // of the model: ids without text have no node
+    int32_t n_word;                       // of a mask: ceil(n_tok / 32)
 } nb_vocabulary_trie;
 
 // `n_tok` is the model's vocabulary, which may be larger than the tokenizer's. Special tokens are left out.

@@ -13,7 +13,7 @@ enum { NB_STOP_TOKEN_MAX = 16, NB_STEP_SIZES = 20 };
 
 typedef enum nb_finish {
     NB_FINISH_NONE,   // more events follow
-    NB_FINISH_STOP,   // a stop token (it is not part of the output)
+    NB_FINISH_STOP,   // a stop token (it is not part of the output), or a constraint that is complete
     NB_FINISH_LENGTH, // max_new reached, or the context is full
     NB_FINISH_CANCELLED,
     NB_FINISH_ERROR, // `message` says why
@@ -27,7 +27,7 @@ typedef struct nb_event {
     int32_t n_prompt_detail;     // prompt_logprobs: rows for prompt tokens 1..n, in the first event only
     const nb_row_result *prompt_detail;
     nb_finish finish;
-    int32_t stop_tok;           // with NB_FINISH_STOP
+    int32_t stop_tok;           // with NB_FINISH_STOP; -1: none was drawn
     const char *message;        // with NB_FINISH_ERROR
     int32_t n_prompt, n_cached; // prompt tokens, and how many came from the prefix cache
     int64_t queued_us;          // when it was accepted
@@ -39,11 +39,16 @@ typedef struct nb_event {
 typedef void (*nb_event_fn)(void *user, const nb_event *event);
 
 // Tokens allowed next, for constrained output: fills mask (ceil(vocab / 32) words, all ones before the call) given the
-// tokens of the output so far, which are passed one by one to `accept`. All calls on the engine's thread.
+// tokens of the output so far, which are passed one by one to `accept`, each once. All calls on the engine's thread.
+typedef enum nb_verdict {
+    NB_VERDICT_GO_ON,
+    NB_VERDICT_COMPLETE, // nothing may follow: the request ends with NB_FINISH_STOP
+    NB_VERDICT_FAILED,   // no token may follow, though the output is not complete: it ends with NB_FINISH_ERROR
+} nb_verdict;
 typedef struct nb_constraint {
     void *user;
-    void (*accept)(void *user, int32_t tok);
-    bool (*mask)(void *user, uint32_t *mask); // false: nothing is constrained at this point
+    nb_verdict (*accept)(void *user, int32_t tok, const char **message); // message: why it failed
+    bool (*mask)(void *user, uint32_t *mask);                            // false: nothing is constrained at this point
 } nb_constraint;
 
 typedef struct nb_request {

@@ -55,10 +55,14 @@ static void take_prompt(nb_engine *engine, const nb_job *job, nb_event *event)
     event->prompt_detail = job->prompt_detail;
 }
 
-static void count_output(nb_job *job, int32_t tok)
+static nb_finish count_output(nb_job *job, int32_t tok, const char **message)
 {
+    nb_verdict verdict = NB_VERDICT_GO_ON;
     if (job->penalized) nb_tally_add(&job->tally, tok, true);
-    if (job->constrained) job->constraint.accept(job->constraint.user, tok);
+    if (job->constrained) verdict = job->constraint.accept(job->constraint.user, tok, message);
+    if (verdict == NB_VERDICT_FAILED) return NB_FINISH_ERROR;
+    if (verdict == NB_VERDICT_COMPLETE) return NB_FINISH_STOP;
+    return nb_job_n_output(job) == job->seq.limit ? NB_FINISH_LENGTH : NB_FINISH_NONE;
 }
 
 static void take_token(nb_engine *engine, nb_job *job, const nb_row_result *row)
@@ -71,12 +75,11 @@ static void take_token(nb_engine *engine, nb_job *job, const nb_row_result *row)
     if (stop) {
         event.stop_tok = row->tok;
     } else {
-        count_output(job, row->tok);
+        event.finish = count_output(job, row->tok, &event.message);
         engine->stats.n_output_tok++;
         event.n_tok = 1;
         event.tok = &row->tok;
         event.detail = job->n_top >= 0 ? row : NULL;
-        if (nb_job_n_output(job) == job->seq.limit) event.finish = NB_FINISH_LENGTH;
     }
     if (event.finish == NB_FINISH_NONE)
         job->on_event(job->user, &event);

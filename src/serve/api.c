@@ -178,6 +178,7 @@ int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err)
     nb_api *api = nb_alloc(sizeof(*api));
     api->options = *options;
     api->limits = (nb_request_limits){options->sampling, options->vocab_size, options->max_model_len};
+    api->constrainer = nb_constrainer_open(options->tokenizer, options->vocab_size);
     api->created = nb_clock_unix();
     *out = api;
     return NB_OK;
@@ -211,5 +212,6 @@ void nb_api_attach(nb_api *api, nb_http *http)
 
 void nb_api_close(nb_api *api)
 {
+    nb_constrainer_close(api->constrainer);
     free(api);
 }

@@ -10,6 +10,7 @@
 struct nb_api {
     nb_api_options options;
     nb_request_limits limits;
+    nb_constrainer *constrainer;
     int64_t created;         // seconds since 1970, of /v1/models
     _Atomic(nb_http *) http; // NULL until nb_api_attach
 };

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/api_constrain.h"
 #include "serve/api_internal.h"
 #include "serve/sse.h"
 
@@ -55,6 +56,7 @@ static void free_job(nb_api_job *job)
         nb_buf_drop(&c->certain);
         nb_buf_drop(&c->logprobs);
         nb_buf_drop(&c->prompt_logprobs);
+        nb_api_constrain_close(c->constraint);
     }
     for (int i = 0; i < job->n_prompt; i++) nb_ids_drop(&job->prompt[i]);
     nb_buf_drop(&job->chunk);
@@ -307,10 +309,33 @@ static uint64_t choice_seed(const nb_choice *c, uint64_t seed)
     return seed + (uint64_t)(g->has_seed ? c->index % g->n : c->index);
 }
 
+// The tokens that end a choice: the request's own and the model's.
+static int list_stops(const nb_api_job *job, int32_t *stop)
+{
+    const nb_generation *g = job->generation;
+    const nb_api_options *options = &job->api->options;
+    int n = 0;
+    for (int i = 0; i < g->n_stop_tok; i++) stop[n++] = g->stop_tok[i];
+    for (int i = 0; i < options->n_stop && !g->ignore_eos; i++) stop[n++] = options->stop_tok[i];
+    return n;
+}
+
+static int open_constraints(nb_api_job *job, nb_request_error *error)
+{
+    int32_t stop[NB_STOP_TOKEN_MAX];
+    nb_program *program;
+    int n_stop = list_stops(job, stop);
+    NB_TRY(nb_api_constrain_compile(job->api, job->generation, &program, error));
+    int code = NB_OK;
+    for (int i = 0; program && i < job->n_choice && code == NB_OK; i++)
+        code = nb_api_constrain_open(&job->choice[i], program, stop, n_stop, &job->choice[i].constraint, error);
+    nb_program_drop(program);
+    return code;
+}
+
 static nb_request make_request(const nb_choice *c, uint64_t seed)
 {
     const nb_generation *g = c->job->generation;
-    const nb_api_options *options = &c->job->api->options;
     nb_request r = {
         .prompt = c->prompt->id,
         .n_prompt = (int32_t)c->prompt->n,
@@ -322,13 +347,13 @@ static nb_request make_request(const nb_choice *c, uint64_t seed)
         .n_top = (int32_t)g->n_top,
         .n_prompt_top = (int32_t)g->n_prompt_top,
         .priority = (int32_t)g->priority,
+        .constraint = nb_api_constrain_engine(c->constraint),
         .on_event = on_event,
         .user = (void *)c,
     };
     if (r.min_new > r.max_new) r.min_new = r.max_new;
     r.sampling.seed = choice_seed(c, seed);
-    for (int i = 0; i < g->n_stop_tok; i++) r.stop_tok[r.n_stop++] = g->stop_tok[i];
-    for (int i = 0; i < options->n_stop && !g->ignore_eos; i++) r.stop_tok[r.n_stop++] = options->stop_tok[i];
+    r.n_stop = list_stops(c->job, r.stop_tok);
     return r;
 }
 
@@ -360,11 +385,13 @@ static void submit(nb_api_job *job, uint64_t seed)
 void nb_api_job_start(nb_api_job *job)
 {
     nb_request_error error;
-    if (check(job, &error) != NB_OK) {
+    int code = check(job, &error);
+    if (code == NB_OK) make_choices(job);
+    if (code == NB_OK) code = open_constraints(job, &error);
+    if (code != NB_OK) {
         nb_api_job_refuse(job, &error);
         return;
     }
-    make_choices(job);
     uint64_t seed = job->generation->sampling.seed;
     if (!job->generation->has_seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) seed = (uint64_t)nb_clock_us();
     nb_http_on_gone(job->exchange, client_gone, job);

@@ -17,6 +17,7 @@
 #include "serve/stream_stop.h"
 
 typedef struct nb_api_job nb_api_job;
+typedef struct nb_choice_constraint nb_choice_constraint;
 
 typedef struct nb_choice {
     nb_api_job *job;
@@ -37,7 +38,8 @@ typedef struct nb_choice {
     nb_str head;     // of each chunk, see openai_stream.h
     nb_buf logprobs; // not given out yet
     nb_buf prompt_logprobs;
-    void *own; // of the kind
+    nb_choice_constraint *constraint; // NULL: the output is free
+    void *own;                        // of the kind
 } nb_choice;
 
 typedef struct nb_api_job_kind {

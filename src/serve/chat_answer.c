@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "serve/api_internal.h"
+#include "serve/reasoning.h"
 
 // ---- The prompt
 
@@ -29,20 +30,6 @@ int nb_chat_prompt(const nb_api *api, const nb_chat_request *request, const char
     nb_buf_drop(&prompt);
     nb_api_truncate(out, request->generation.truncate_prompt);
     return code;
-}
-
-// The prompt ended inside an open <think>.
-static bool ends_in_reasoning(const nb_api_job *job, const nb_ids *prompt)
-{
-    enum { LOOK_BACK = 16 };
-    nb_buf tail = {0};
-    int64_t n = prompt->n < LOOK_BACK ? prompt->n : LOOK_BACK;
-    nb_tokenizer_decode(job->api->options.tokenizer, prompt->id + prompt->n - n, n, false, &tail);
-    nb_str text = nb_buf_str(&tail);
-    while (text.len && strchr(" \n\r\t", text.ptr[text.len - 1])) text.len--;
-    bool inside = nb_str_ends(text, NB_STR("<think>"));
-    nb_buf_drop(&tail);
-    return inside;
 }
 
 // ---- Items
@@ -124,7 +111,8 @@ void nb_chat_answer_open(nb_choice *choice, const nb_chat_request *request, cons
     *answer = (nb_chat_answer){.request = request, .stream = stream};
     answer->parser = nb_output_parser_open(&(nb_output_parser_options){
         .reasoning = server->reasoning,
-        .starts_in_reasoning = server->reasoning != NB_REASONING_NONE && ends_in_reasoning(choice->job, choice->prompt),
+        .starts_in_reasoning = server->reasoning != NB_REASONING_NONE &&
+                               nb_reasoning_think(server->tokenizer, choice->prompt) == NB_THINK_OPEN,
         .tool = request->tool_choice == NB_TOOL_CHOICE_AUTO && request->tools ? server->tool : NB_TOOL_NONE,
         .tools = request->tools,
     });

@@ -6,6 +6,7 @@
 #ifndef NB_REQUEST_H
 #define NB_REQUEST_H
 
+#include "constrain/constrain.h"
 #include "engine/engine.h"
 #include "serve/request_field.h"
 
@@ -45,6 +46,8 @@ typedef struct nb_generation {
     int64_t truncate_prompt; // keep the last so many tokens of the prompt; -1: all
     int64_t priority;
     bool echo;
+    bool reasons;                // the model may think before it answers
+    nb_constrain_spec constrain; // the form of the output
 } nb_generation;
 
 typedef enum nb_tool_choice { NB_TOOL_CHOICE_NONE, NB_TOOL_CHOICE_AUTO } nb_tool_choice;
@@ -80,6 +83,7 @@ int nb_request_completion(const json_t *body, const nb_request_limits *limits, n
 // Parts that other files of this group use.
 int nb_request_generation(const json_t *body, const nb_request_limits *limits, nb_arena *arena, nb_generation *out,
                           nb_request_error *error);
+int nb_request_constrain(const json_t *body, nb_generation *out, nb_request_error *error);
 int nb_request_ids(const json_t *ids, const char *param, int vocab_size,
                    nb_request_error *error); // an array of token ids
 int nb_request_messages(const json_t *body, const json_t **out, nb_request_error *error);

@@ -221,6 +221,7 @@ int nb_request_chat(const json_t *body, const nb_request_limits *limits, nb_aren
 {
     *out = (nb_chat_request){.parallel_tool_calls = true, .include_reasoning = true};
     NB_TRY(nb_request_generation(body, limits, arena, &out->generation, error));
+    out->generation.reasons = true;
     NB_TRY(read_max_tokens(body, &out->generation, error));
     NB_TRY(read_logprobs(body, &out->generation, error));
     NB_TRY(nb_request_messages(body, &out->messages, error));

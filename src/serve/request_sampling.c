@@ -9,10 +9,9 @@
 static int refuse_unsupported(const json_t *body, nb_request_error *error)
 {
     static const char *const names[] = {
-        "allowed_token_ids", "audio",          "bad_words",          "chat_template",
-        "function_call",     "functions",      "guided_choice",      "guided_grammar",
-        "guided_json",       "guided_regex",   "length_penalty",     "logits_processors",
-        "prompt_embeds",     "structural_tag", "structured_outputs", "suffix",
+        "allowed_token_ids", "audio",          "bad_words",      "chat_template",
+        "function_call",     "functions",      "length_penalty", "logits_processors",
+        "prompt_embeds",     "structural_tag", "suffix",         "guided_whitespace_pattern",
         "use_beam_search",
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -26,25 +25,6 @@ static int refuse_unsupported(const json_t *body, nb_request_error *error)
                                      "%s is not supported by this server", names[i]);
     }
     return NB_OK;
-}
-
-// {"type": "text"} is what happens anyway.
-static int check_response_format(const json_t *body, nb_request_error *error)
-{
-    const json_t *format = NULL;
-    nb_str type = NB_STR("");
-    NB_TRY(nb_field_object(body, "response_format", &format, error));
-    if (!format) return NB_OK;
-    const json_t *value = json_object_get(format, "type");
-    if (json_is_string(value)) type = nb_field_text(value);
-    if (nb_str_equal_c(type, "text")) return NB_OK;
-    if (nb_str_equal_c(type, "json_object") || nb_str_equal_c(type, "json_schema") ||
-        nb_str_equal_c(type, "structural_tag"))
-        return nb_request_refuse(
-            error, 400, "response_format", "unsupported_parameter",
-            "response_format %.*s is not supported by this server yet: its output cannot be constrained", (int)type.len,
-            type.ptr);
-    return nb_request_refuse(error, 400, "response_format", NULL, "response_format.type must be \"text\"");
 }
 
 static int read_drawing(const json_t *body, nb_generation *g, nb_request_error *error)
@@ -183,7 +163,7 @@ int nb_request_generation(const json_t *body, const nb_request_limits *limits, n
     if (!json_is_object(body)) return nb_request_refuse(error, 400, NULL, NULL, "the body must be a JSON object");
     NB_TRY(nb_field_str(body, "model", &g->model, error));
     NB_TRY(refuse_unsupported(body, error));
-    NB_TRY(check_response_format(body, error));
+    NB_TRY(nb_request_constrain(body, g, error));
     NB_TRY(read_streaming(body, g, error));
     NB_TRY(read_lengths(body, limits, g, error));
     NB_TRY(read_drawing(body, g, error));

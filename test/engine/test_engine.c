@@ -432,13 +432,18 @@ static void the_pages_bound_the_context_too(void **state)
 typedef struct automaton { // allows only tokens of the parity opposite to the last one
     int32_t last;
     int n_accept;
+    int end_at; // the verdict then; 0: never
+    nb_verdict verdict;
 } automaton;
 
-static void automaton_accept(void *user, int32_t tok)
+static nb_verdict automaton_accept(void *user, int32_t tok, const char **message)
 {
     automaton *a = user;
     a->last = tok;
     a->n_accept++;
+    if (a->n_accept != a->end_at) return NB_VERDICT_GO_ON;
+    *message = "nothing fits";
+    return a->verdict;
 }
 
 static bool automaton_mask(void *user, uint32_t *mask)
@@ -475,6 +480,25 @@ static void a_constraint_sees_each_token_before_the_next(void **state)
         assert_same(&c[1], &c[i + 1]);
     }
     bench_close(&b);
+}
+
+static void a_constraint_ends_its_request(void **state)
+{
+    (void)state;
+    static client c;
+    prompt p = prompt_of(20, 9);
+    for (int i = 0; i < 2; i++) {
+        automaton a = {.end_at = 7, .verdict = i ? NB_VERDICT_FAILED : NB_VERDICT_COMPLETE};
+        nb_constraint constraint = {&a, automaton_accept, automaton_mask};
+        bench b = bench_of(1);
+        bench_open(&b);
+        nb_request request = request_of(&p, 30, &c);
+        request.constraint = &constraint;
+        run_one(&b, &request, &c);
+        assert_int_equal(c.last.finish, i ? NB_FINISH_ERROR : NB_FINISH_STOP);
+        assert_int_equal(c.n_tok, 7);
+        bench_close(&b);
+    }
 }
 
 static void log_probabilities_come_with_each_token(void **state)
@@ -675,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_full_context_ends_with_length),
         cmocka_unit_test(the_pages_bound_the_context_too),
         cmocka_unit_test(a_constraint_sees_each_token_before_the_next),
+        cmocka_unit_test(a_constraint_ends_its_request),
         cmocka_unit_test(log_probabilities_come_with_each_token),
         cmocka_unit_test(prompt_log_probabilities_are_complete_chunked_and_preempted),
         cmocka_unit_test(what_could_never_run_is_refused),
