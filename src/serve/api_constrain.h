@@ -1,5 +1,5 @@
-// Between a choice, the engine and src/constrain: what a request asks for becomes a program when it arrives, and each of
-// its choices has a constraint that the engine asks for masks.
+// Between a choice, the engine and src/constrain: what a request asks for becomes a program when it arrives, and each
+// of its choices has a constraint that the engine asks for masks.
 //
 // While the model thinks nothing is constrained. Where the prompt does not open a think block and the model may begin
 // one, <think> is allowed beside what the constraint allows. End tokens are allowed where the output is complete.
@@ -16,7 +16,7 @@ int nb_api_constrain_compile(const nb_api *api, const nb_generation *generation,
 // A constraint of the choice's own. `stop` are the tokens that may end its output.
 int nb_api_constrain_open(const nb_choice *choice, nb_program *program, const int32_t *stop, int n_stop,
                           nb_choice_constraint **out, nb_request_error *error);
-void nb_api_constrain_close(nb_choice_constraint *constraint); // NULL is fine
+void nb_api_constrain_close(nb_choice_constraint *constraint);                        // NULL is fine
 const nb_constraint *nb_api_constrain_engine(const nb_choice_constraint *constraint); // NULL of NULL
 
 #endif

@@ -10,6 +10,7 @@
 #include "constrain/constrain.h"
 #include "constrain/grammar_regex.h"
 
+// NULL: too large, as some random expressions are.
 static nb_automaton *compile(const char *pattern, bool search)
 {
     nb_grammar g;
@@ -20,7 +21,8 @@ static nb_automaton *compile(const char *pattern, bool search)
     g.root = nb_grammar_rule(&g, NB_STR("root"));
     nb_test_ok(nb_grammar_regex(&g, nb_str_from(pattern), &(nb_regex_options){.search = search}, &x, &err), &err);
     nb_grammar_define(&g, g.root, x);
-    nb_test_ok(nb_automaton_compile(&g, &a, &err), &err);
+    int code = nb_automaton_compile(&g, &a, &err);
+    if (code != NB_ERR_LIMIT) nb_test_ok(code, &err);
     nb_grammar_close(&g);
     return a;
 }
@@ -70,6 +72,7 @@ static bool has_line_end(const nb_buf *text)
 static void compare(const char *pattern, bool search, int n_text, uint64_t *seed)
 {
     nb_automaton *a = compile(pattern, search);
+    if (!a) return;
     pcre2_code *re = oracle(pattern, search);
     nb_buf text = {0};
     for (int i = 0; i < n_text; i++) {
@@ -92,11 +95,37 @@ static void texts_of_an_expression_match_it_and_others_do_not(void **state)
 {
     (void)state;
     static const char *const pattern[] = {
-        "abc", "a|b|", "", "(ab|a)(bc|c)?", "a*b+c?", "[a-c]{2,5}x{3}y{0,2}z{2,}", "[^a-z]+", "\\d{3}-\\d{4}",
-        "[\\w.+-]+@[\\w-]+\\.[a-z]{2,4}", "(a|b)*abb", "((a{2}){3}){2}", "\\x41\\u00e9\\u20ac", "[é-ü]+€?", ".{3}",
-        "a.?b", "(?:foo|ba[rz])+", "(?<n>x)(?i)yZ", "(?i:ab[c-e])d", "\\s*\\S+\\W\\D", "[\\d\\-x]+", "[]a]+", "[a\\]b-]+",
-        "x{2", "a*?b+?", "\\.\\*\\\\\\/", "(|a){3}", "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}", "^abc$", "^(a|b)$",
-        "(^a|^b)c$", "[😀-🙏]{1,2}",
+        "abc",
+        "a|b|",
+        "",
+        "(ab|a)(bc|c)?",
+        "a*b+c?",
+        "[a-c]{2,5}x{3}y{0,2}z{2,}",
+        "[^a-z]+",
+        "\\d{3}-\\d{4}",
+        "[\\w.+-]+@[\\w-]+\\.[a-z]{2,4}",
+        "(a|b)*abb",
+        "((a{2}){3}){2}",
+        "\\x41\\u00e9\\u20ac",
+        "[é-ü]+€?",
+        ".{3}",
+        "a.?b",
+        "(?:foo|ba[rz])+",
+        "(?<n>x)(?i)yZ",
+        "(?i:ab[c-e])d",
+        "\\s*\\S+\\W\\D",
+        "[\\d\\-x]+",
+        "[]a]+",
+        "[a\\]b-]+",
+        "x{2",
+        "a*?b+?",
+        "\\.\\*\\\\\\/",
+        "(|a){3}",
+        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}",
+        "^abc$",
+        "^(a|b)$",
+        "(^a|^b)c$",
+        "[😀-🙏]{1,2}",
     };
     uint64_t seed = 1;
     for (size_t i = 0; i < sizeof(pattern) / sizeof(pattern[0]); i++) compare(pattern[i], false, 200, &seed);
@@ -105,7 +134,8 @@ static void texts_of_an_expression_match_it_and_others_do_not(void **state)
 static void a_search_has_any_text_around_its_match(void **state)
 {
     (void)state;
-    static const char *const pattern[] = {"ab", "^ab", "ab$", "^ab$", "^a|b$", "(^a|b)c", "", "^", "$", "a*", "^(a|b)+$", "(?i)^ab"};
+    static const char *const pattern[] = {"ab", "^ab", "ab$", "^ab$", "^a|b$",    "(^a|b)c",
+                                          "",   "^",   "$",   "a*",   "^(a|b)+$", "(?i)^ab"};
     uint64_t seed = 2;
     for (size_t i = 0; i < sizeof(pattern) / sizeof(pattern[0]); i++) compare(pattern[i], true, 200, &seed);
 }
