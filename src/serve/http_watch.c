@@ -12,7 +12,11 @@
 
 #include "base/clock.h"
 
-enum { EVENTS = 64, TICK_MS = 1000 };
+enum {
+    EVENTS = 64,
+    TICK_MS = 1000,
+    REST_US = 2000000, // after a hang-up: in it MHD reads what came before
+};
 
 void nb_http_watch_add(nb_http *http, nb_http_link *link)
 {
@@ -31,6 +35,9 @@ static void hang_up(nb_http *http, nb_http_link *link)
     link->hung_up = true;
     nb_http_exchange *exchange = link->exchange;
     if (exchange) nb_http_take(exchange);
+    // The rest of an incomplete request will never come. MHD does not always look, so it is late soon.
+    int64_t late_us = (int64_t)http->options.receive_timeout_s * 1000000, since_us = nb_clock_us() - late_us + REST_US;
+    if (link->waiting_since_us > since_us) link->waiting_since_us = since_us;
     pthread_mutex_unlock(&http->lock);
     if (!exchange) return;
     nb_http_declare_gone(exchange);

@@ -259,6 +259,15 @@ static void write_sources(const nb_metrics *m, const nb_engine_stats *e, nb_buf 
                   (unsigned long long)e->n_cached_tok);
 }
 
+static void write_slots(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
+{
+    static const char name[] = "nibble:state_slots";
+    head(out, name, "gauge", "Slots for recurrent states: of running sequences, saved for the prefix cache, free.");
+    nb_buf_printf(out, "%s{%s,state=\"running\"} %d\n", name, m->labels, e->n_slot - e->n_slot_free - e->n_slot_saved);
+    nb_buf_printf(out, "%s{%s,state=\"saved\"} %d\n", name, m->labels, e->n_slot_saved);
+    nb_buf_printf(out, "%s{%s,state=\"free\"} %d\n", name, m->labels, e->n_slot_free);
+}
+
 static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
 {
     // Pages that only the prefix index holds can be had at any time: they count as free, as in vLLM.
@@ -280,6 +289,7 @@ static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *
                   "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",enable_prefix_caching=\"%s\"} 1\n",
                   m->labels, NB_PAGE_TOKENS, e->n_page, e->prefix_caching ? "True" : "False");
     write_steps(m, e, out);
+    write_slots(m, e, out);
 }
 
 static void write_http(const nb_metrics *m, const nb_http_stats *h, nb_buf *out)

@@ -501,6 +501,22 @@ static void large_bodies_stall_nobody(void **state)
     close_house(&h);
 }
 
+// Also where libmicrohttpd does not look: blank lines before a request, then nothing.
+static void a_client_that_hangs_up_before_it_asks_is_forgotten(void **state)
+{
+    (void)state;
+    static const char *const request[] = {"\r\n\r\n", "", "GET /op", "GET /open HTTP/1.1\r\nHost: x\r\n"};
+    house h;
+    open_house(&h, (nb_http_options){0});
+    for (size_t i = 0; i < sizeof request / sizeof *request; i++) {
+        int fd = client_connect(h.port);
+        client_send(fd, nb_str_from(request[i]));
+        close(fd);
+    }
+    wait_for(&h, has_no_link); // ten seconds at most; a request has sixty
+    close_house(&h);
+}
+
 // Half a request and then silence: the client learns why its connection ends, wherever it stopped. One that has not
 // begun to ask is only closed.
 static void a_request_that_stops_half_way_gets_408(void **state)
@@ -687,6 +703,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_a_stream_is_noticed),
         cmocka_unit_test(a_request_that_dribbles_in_is_ended),
         cmocka_unit_test(large_bodies_stall_nobody),
+        cmocka_unit_test(a_client_that_hangs_up_before_it_asks_is_forgotten),
         cmocka_unit_test(a_request_that_stops_half_way_gets_408),
         cmocka_unit_test(connections_above_the_limit_get_503),
         cmocka_unit_test(two_thousand_connections_are_served),
