@@ -38,7 +38,7 @@ test("an answer streams, with its thoughts folded away and its figures below", a
     assert.equal(await thoughts.isVisible(), false);
     await answer.getByText(/^Thought for/).click();
     assert.equal(await thoughts.isVisible(), true);
-    assert.match(await answer.locator(".stats").innerText(), /\d+ tokens · [\d.]+ tokens\/s · first after/);
+    assert.match(await answer.locator(".stats").innerText(), /^\d+ tokens · .*first after \d+ ms/);
     assert.match(await page.locator(".hints").innerText(), /^\d+ of [\d,]+ tokens$/);
     assert.match(await page.title(), /^What is 12 plus 7\?/);
     assert.deepEqual(page.complaints, []);
@@ -108,6 +108,29 @@ test("conversations are kept, renamed, exported, and deleted for good unless tha
     await page.reload();
     await list.getByRole("listitem").first().waitFor();
     assert.deepEqual(await list.getByRole("listitem").allInnerTexts(), ["What is 3 plus 4?"]);
+});
+
+test("two tabs show the same conversations, and one can be found by its words", async () => {
+    const page = await openGreedy();
+    const other = await page.context().newPage();
+    await other.goto(nibble.url);
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    const row = other.getByRole("listitem").getByRole("button", { name: "What is 12 plus 7?", exact: true });
+    await row.click();
+    await answers(other).locator(".markdown").getByText("19").waitFor();
+    await say(other, "What is 3 plus 4?");
+    await ended(other);
+    await answers(page).nth(1).waitFor();
+    const search = other.getByRole("searchbox", { name: "Search conversations" });
+    await search.fill("3 PLUS");
+    assert.equal(await row.count(), 1);
+    await search.fill("elephants");
+    assert.equal(await row.count(), 0);
+    await search.fill("");
+    await row.hover();
+    await button(other, "Delete: What is 12 plus 7?").click();
+    await page.getByText("Conversations stay in this browser").waitFor();
 });
 
 test("tool calls are shown, and the model goes on with results given by hand", async () => {
@@ -235,11 +258,18 @@ test("Markdown becomes headings, lists, tables and coloured code", async (t) => 
         rust: "fn f() {}", sql: "SELECT 1", ts: "let x: number = 1", yaml: "a: 1" };
     const fences = Object.entries(languages).map(([name, text]) => `\`\`\`${name}\n${text}\n\`\`\``);
     const content = `# One\n\n3. three\n   - inner\n4. four\n\n| a | b |\n| - | -: |\n| 1 | 2 |\n\n> *said* **so** ~~not~~\n\nline\nbreak &amp; \`x < 1\`\n\n---\n\n${fences.join("\n")}`;
-    const fake = await startFake(nibble, { answer: async (response) => response.end(delta({ content }) + finish()) });
+    const fake = await startFake(nibble, {
+        async answer(response) {
+            response.write(delta({ content: content.slice(0, 100) }));
+            await sleep(200);
+            response.end(`${delta({ content: content.slice(100) })}data: {"choices": [], "usage": {"completion_tokens": 500}}\n\n${finish()}`);
+        },
+    });
     t.after(() => fake.close());
     const page = await browser.open(fake.url);
     await say(page, "Markdown, please");
     await ended(page);
+    assert.match(await answers(page).locator(".stats").innerText(), /^500 tokens · [\d,.]+ tokens\/s/);
     const shown = answers(page).locator(".markdown");
     for (const selector of ["h2.level-1", "ol[start='3'] > li > ul > li", "td.align-right", "blockquote em", "blockquote s", "br", "hr"])
         assert.equal(await shown.locator(selector).count(), 1, selector);

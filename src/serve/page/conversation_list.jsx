@@ -53,13 +53,23 @@ function Row({ conversation, onChosen }) {
     );
 }
 
+// What was searched for may be anywhere in a conversation.
+function contains(conversation, text) {
+    const nodes = Object.values(conversation.nodes);
+    return [titleOf(conversation), ...nodes.map((node) => node.content)].some((each) => each.toLowerCase().includes(text));
+}
+
 export function ConversationList({ onChosen }) {
-    const groups = Map.groupBy(state.conversations.value, (each) => ageOf(each.updated));
+    const [search, setSearch] = useState("");
+    const all = state.conversations.value;
+    const text = search.trim().toLowerCase();
+    const groups = Map.groupBy(text ? all.filter((each) => contains(each, text)) : all, (each) => ageOf(each.updated));
     return (
         <>
             <button type="button" class="new" onClick={() => { state.newConversation(); onChosen(); document.getElementById("message").focus(); }}>
                 <Icon name="plus" /> New conversation
             </button>
+            {all.length > 0 && <input type="search" aria-label="Search conversations" placeholder="Search" value={search} onInput={(event) => setSearch(event.target.value)} />}
             <div class="conversations">
                 {[...groups].map(([age, list]) => (
                     <section key={age} aria-label={age}>
@@ -67,7 +77,7 @@ export function ConversationList({ onChosen }) {
                         <ul>{list.map((each) => <Row key={each.id} conversation={each} onChosen={onChosen} />)}</ul>
                     </section>
                 ))}
-                {groups.size === 0 && <p class="hint">Conversations stay in this browser and are listed here.</p>}
+                {groups.size === 0 && <p class="hint">{text ? "Nothing found." : "Conversations stay in this browser and are listed here."}</p>}
             </div>
         </>
     );

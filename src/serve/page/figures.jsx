@@ -74,8 +74,11 @@ function Plot({ name, label, unit, write, most }) {
     const text = now === null ? "–" : write(now);
     return (
         <figure class="plot">
-            <figcaption>{label}<span><b>{text}</b> {unit}</span></figcaption>
-            {most === undefined && top > 1e-9 && <small>max {write(top)}</small>}
+            <figcaption>
+                {label}
+                {most === undefined && top > 1e-9 && <small>max {write(top)}</small>}
+                <span><b>{text}</b> {unit}</span>
+            </figcaption>
             <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${label}: ${text} ${unit}`}>
                 <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} class="ground" />
                 {points.length > 1 && now !== null && (
@@ -103,11 +106,11 @@ export function Figures() {
 export function Pulse({ onClick, open }) {
     useSampling();
     const now = samples.value.at(-1);
-    const text = failed.value ? "no figures" : `${count(now?.generated ?? 0)} tokens/s`;
+    const value = failed.value ? "–" : count(now?.generated ?? 0);
     return (
-        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label={`Live figures: ${text}`}>
+        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label={`Live figures: ${value} tokens/s`}>
             <span class={now?.running > 0 ? "dot" : "dot idle"} />
-            {text}
+            <span>{value}<span class="unit"> tokens/s</span></span>
         </button>
     );
 }

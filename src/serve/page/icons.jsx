@@ -25,7 +25,7 @@ const SHAPES = {
 
 export const Icon = ({ name }) => (
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
-        {name === "stop" ? <rect x="7" y="7" width="10" height="10" rx="2" class="filled" /> : <path d={SHAPES[name]} />}
+        {name === "stop" ? <rect x="5" y="5" width="14" height="14" rx="3" class="filled" /> : <path d={SHAPES[name]} />}
     </svg>
 );
 

@@ -6,9 +6,9 @@ import { focusSend } from "./composer.jsx";
 import { Icon } from "./icons.jsx";
 import { Markdown } from "./markdown.jsx";
 import * as state from "./state.js";
-import { ToolCalls } from "./tool_calls.jsx";
+import { PREVIEW_CHARS, ToolCalls } from "./tool_calls.jsx";
 
-const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
+const duration = (ms) => (ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`);
 
 function Versions({ id, versions }) {
     const at = versions.indexOf(id);
@@ -78,7 +78,7 @@ function UserMessage({ node, versions }) {
 function Thinking({ node }) {
     if (!node.reasoning) return null;
     const live = node.state === "running" && !node.content && !node.calls.length;
-    const time = node.stats?.thoughtMs ? ` for ${seconds(node.stats.thoughtMs)}` : "";
+    const time = node.stats?.thoughtMs ? ` for ${duration(node.stats.thoughtMs)}` : "";
     return (
         <details class="card thinking">
             <summary><Icon name="thought" /><span class={live ? "live" : ""}>{live ? "Thinking" : `Thought${time}`}</span></summary>
@@ -89,13 +89,15 @@ function Thinking({ node }) {
 
 const ENDS = { length: "reached its length limit", content_filter: "filtered" };
 
+const MEASURED_MS_MIN = 50; // less says more about the browser than about the server
+
 // "32 tokens · 41.0 tokens/s · first after 0.2 s"
 function statsText({ usage, stats, finish, state: ended }) {
     const parts = [];
     const n = usage?.completion_tokens;
     if (n) parts.push(`${n.toLocaleString("en")} tokens`);
-    if (n > 1 && stats?.decodeMs > 0) parts.push(`${((1000 * (n - 1)) / stats.decodeMs).toFixed(1)} tokens/s`);
-    if (stats?.firstMs) parts.push(`first after ${seconds(stats.firstMs)}`);
+    if (n > 1 && stats?.decodeMs >= MEASURED_MS_MIN) parts.push(`${((1000 * (n - 1)) / stats.decodeMs).toFixed(1)} tokens/s`);
+    if (stats?.firstMs) parts.push(`first after ${duration(stats.firstMs)}`);
     const cached = usage?.prompt_tokens_details?.cached_tokens;
     if (cached) parts.push(`${cached.toLocaleString("en")} of ${usage.prompt_tokens.toLocaleString("en")} prompt tokens cached`);
     if (ended === "stopped") parts.push("stopped");
@@ -115,7 +117,7 @@ function AssistantMessage({ node, versions, isLast }) {
             {node.state !== "running" && (
                 <footer>
                     <Versions id={node.id} versions={versions} />
-                    <CopyButton text={node.content} label="Copy the answer" />
+                    {node.content && <CopyButton text={node.content} label="Copy the answer" />}
                     <button type="button" class="quiet" disabled={state.isRunning.value} onClick={() => { state.regenerate(node.id); focusSend(); }} aria-label="Answer again" title="Answer again"><Icon name="again" /></button>
                     <span class="stats">{statsText(node)}</span>
                 </footer>
@@ -127,7 +129,7 @@ function AssistantMessage({ node, versions, isLast }) {
 function ToolMessage({ node }) {
     return (
         <details class="card">
-            <summary><Icon name="tool" /><span>Result of {node.name}</span></summary>
+            <summary><Icon name="tool" /><span>Result of <code>{node.name}</code></span><span class="preview">{node.content.slice(0, PREVIEW_CHARS)}</span></summary>
             <Code text={node.content} language="json" />
         </details>
     );

@@ -38,9 +38,11 @@ function put(conversation) {
     if (conversation.id === current.value.id) current.value = conversation;
     if (!conversation.leaf) return;
     const others = conversations.value.filter((each) => each.id !== conversation.id);
-    conversations.value = [conversation, ...others].sort((a, b) => b.updated - a.updated);
+    conversations.value = newestFirst([...others, conversation]);
     store.saveConversation(conversation);
 }
+
+const newestFirst = (list) => list.sort((a, b) => b.updated - a.updated);
 
 const find = (id) => (id === current.value.id ? current.value : conversations.value.find((each) => each.id === id));
 
@@ -86,6 +88,14 @@ export function exportConversation(id) {
     link.download = `${tree.titleOf(conversation).replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "conversation"}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// Another tab changed a conversation, or removed it. One that is answered here stays as it is.
+function take(id, conversation) {
+    if (id in running.value) return;
+    const others = conversations.value.filter((each) => each.id !== id);
+    conversations.value = conversation ? newestFirst([...others, conversation]) : others;
+    if (id === current.value.id && conversation) current.value = conversation;
 }
 
 // ---- Messages
@@ -200,6 +210,7 @@ function settle(conversation) {
 }
 
 export async function start() {
+    store.watchTabs(take);
     addEventListener("pagehide", store.flushConversations);
     addEventListener("visibilitychange", () => document.hidden && store.flushConversations());
     addEventListener("hashchange", () => {

@@ -5,6 +5,7 @@ export const CONVERSATIONS_MAX = 500; // the oldest ones go first
 const SAVE_AFTER_MS = 400;
 
 let database = null;
+const tabs = new BroadcastChannel("nibble"); // tells the other tabs of this browser what was kept or removed
 const pending = new Map(); // what is to be written: {conversation, timer} by id
 
 // All conversations, newest first. Throws if this browser keeps none (some private windows).
@@ -26,7 +27,9 @@ export function saveConversation(conversation) {
 function write(id) {
     const { conversation } = pending.get(id);
     pending.delete(id);
-    set(id, conversation, database).catch((error) => console.warn("not kept:", error));
+    set(id, conversation, database)
+        .then(() => tabs.postMessage({ id, conversation }))
+        .catch((error) => console.warn("not kept:", error));
 }
 
 // What waits is written now: the tab may be about to go.
@@ -40,7 +43,15 @@ export function flushConversations() {
 export function removeConversation(id) {
     clearTimeout(pending.get(id)?.timer);
     pending.delete(id);
-    if (database) del(id, database).catch(() => {});
+    if (!database) return;
+    del(id, database)
+        .then(() => tabs.postMessage({ id }))
+        .catch((error) => console.warn("not removed:", error));
+}
+
+// `onChange` gets the id, and the conversation unless it was removed, whenever another tab has changed one.
+export function watchTabs(onChange) {
+    tabs.onmessage = ({ data }) => onChange(data.id, data.conversation);
 }
 
 export function loadPreference(name, otherwise) {

@@ -6,6 +6,8 @@ import { focusSend } from "./composer.jsx";
 import { Icon } from "./icons.jsx";
 import * as state from "./state.js";
 
+export const PREVIEW_CHARS = 120;
+
 function readable(json) {
     try {
         return JSON.stringify(JSON.parse(json), null, 2);
@@ -17,7 +19,7 @@ function readable(json) {
 function Call({ call, open, result, onResult }) {
     return (
         <details class="card" open={open}>
-            <summary><Icon name="tool" /><span>Call of <code>{call.name}</code></span></summary>
+            <summary><Icon name="tool" /><span>Call of <code>{call.name}</code></span><span class="preview">{call.arguments.slice(0, PREVIEW_CHARS)}</span></summary>
             <Code text={readable(call.arguments)} language="json" />
             {open && (
                 <label class="field">
