@@ -186,18 +186,22 @@ int nb_api_open(const nb_api_options *options, nb_api **out, nb_error *err)
 
 int nb_api_routes(nb_api *api, nb_http_route *route)
 {
-    const nb_http_route page = {"GET", "/", nb_page_get, (void *)(uintptr_t)&nb_page_built, NB_HTTP_OPEN};
+    const nb_http_route page = {"GET",        "/",           nb_page_get, (void *)(uintptr_t)&nb_page_built,
+                                NB_HTTP_OPEN, NB_HTTP_OPENAI};
     const nb_http_route all[] = {
-        {"POST", "/v1/chat/completions", nb_api_chat, api, NB_HTTP_KEYED},
-        {"POST", "/v1/completions", nb_api_completion, api, NB_HTTP_KEYED},
-        {"GET", "/v1/models", handle_models, api, NB_HTTP_KEYED},
-        {"GET", "/v1/models/*", handle_model, api, NB_HTTP_KEYED},
-        {"POST", "/tokenize", nb_api_tokenize, api, NB_HTTP_KEYED},
-        {"POST", "/detokenize", nb_api_detokenize, api, NB_HTTP_KEYED},
-        {"GET", "/version", handle_version, api, NB_HTTP_OPEN},
-        {"GET", "/health", handle_health, api, NB_HTTP_ALWAYS},
-        {"GET", "/readyz", handle_ready, api, NB_HTTP_ALWAYS},
-        {"GET", "/metrics", handle_metrics, api, NB_HTTP_ALWAYS},
+        {"POST", "/v1/chat/completions", nb_api_chat, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/v1/completions", nb_api_completion, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/v1/responses", nb_api_responses, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/v1/messages", nb_api_messages, api, NB_HTTP_KEYED, NB_HTTP_ANTHROPIC},
+        {"POST", "/v1/messages/count_tokens", nb_api_count_tokens, api, NB_HTTP_KEYED, NB_HTTP_ANTHROPIC},
+        {"GET", "/v1/models", handle_models, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/v1/models/*", handle_model, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/tokenize", nb_api_tokenize, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/detokenize", nb_api_detokenize, api, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/version", handle_version, api, NB_HTTP_OPEN, NB_HTTP_OPENAI},
+        {"GET", "/health", handle_health, api, NB_HTTP_ALWAYS, NB_HTTP_OPENAI},
+        {"GET", "/readyz", handle_ready, api, NB_HTTP_ALWAYS, NB_HTTP_OPENAI},
+        {"GET", "/metrics", handle_metrics, api, NB_HTTP_ALWAYS, NB_HTTP_OPENAI},
     };
     int n = sizeof(all) / sizeof(all[0]) - (api->options.metrics ? 0 : 1);
     memcpy(route, all, sizeof(all[0]) * (size_t)n);

@@ -20,6 +20,9 @@ nb_str nb_api_model(const nb_api *api); // the name given back
 // Handlers: user is the nb_api.
 void nb_api_chat(void *user, nb_http_exchange *exchange);
 void nb_api_completion(void *user, nb_http_exchange *exchange);
+void nb_api_responses(void *user, nb_http_exchange *exchange);
+void nb_api_messages(void *user, nb_http_exchange *exchange);
+void nb_api_count_tokens(void *user, nb_http_exchange *exchange);
 void nb_api_tokenize(void *user, nb_http_exchange *exchange);
 void nb_api_detokenize(void *user, nb_http_exchange *exchange);
 

@@ -189,7 +189,7 @@ static void digest(nb_choice *c, const nb_event *event)
     if (!stopped && event->finish != NB_FINISH_NONE) take_finish(c, event);
     if (c->certain.len) kind->text(c, nb_buf_str(&c->certain));
     if (c->done) kind->finish(c);
-    kind->flush(c);
+    if (kind->flush) kind->flush(c);
     if (stopped && event->finish == NB_FINISH_NONE) nb_engine_cancel(c->job->api->options.engine, event->request);
 }
 

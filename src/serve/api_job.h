@@ -48,8 +48,8 @@ typedef struct nb_api_job_kind {
     void (*begin)(nb_choice *choice, const nb_event *event);                    // its first event
     void (*token)(nb_choice *choice, int32_t tok, const nb_row_result *detail); // detail NULL: not asked for
     void (*text)(nb_choice *choice, nb_str text);
-    void (*flush)(nb_choice *choice);            // the event is digested: nothing may wait that could be sent
-    void (*finish)(nb_choice *choice);           // all text was given; choice->finish says why
+    void (*flush)(nb_choice *choice);  // the event is digested: nothing may wait that could be sent; NULL: nothing does
+    void (*finish)(nb_choice *choice); // all text was given; choice->finish says why
     void (*end_stream)(nb_api_job *job);         // the last events: nothing is left to come, or job->fail_status is set
     void (*reply)(nb_api_job *job, nb_buf *out); // the whole answer, when it is not streamed
     void (*drop)(nb_api_job *job);

@@ -19,7 +19,7 @@ static int read_text(const nb_api *api, const json_t *body, nb_buf *out, nb_requ
     NB_TRY(nb_field_bool(body, "continue_final_message", &chat.continue_final_message, error));
     chat.add_generation_prompt = !chat.continue_final_message;
     NB_TRY(nb_field_bool(body, "add_generation_prompt", &chat.add_generation_prompt, error));
-    NB_TRY(nb_request_messages(body, &chat.messages, error));
+    NB_TRY(nb_request_chat_messages(body, &chat.messages, error));
     NB_TRY(nb_request_tools(body, &chat.tools, error));
     NB_TRY(nb_request_template_variables(body, &chat.variables, error));
     int code = nb_api_render(api, &chat, "messages", out, error);

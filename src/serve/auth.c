@@ -79,14 +79,18 @@ static unsigned differs(nb_str given, nb_str key)
     return difference;
 }
 
-bool nb_auth_admits(const nb_auth *auth, nb_str authorization)
+bool nb_auth_admits(const nb_auth *auth, nb_str given)
 {
-    static const char scheme[] = "Bearer ";
-    if (!auth) return true;
-    if (authorization.len < sizeof scheme - 1 || strncasecmp(authorization.ptr, scheme, sizeof scheme - 1) != 0)
-        return false;
-    nb_str given = nb_str_slice(authorization, sizeof scheme - 1, authorization.len);
     bool admitted = false;
+    if (!auth) return true;
     for (int i = 0; i < auth->n_key; i++) admitted |= differs(given, auth->key[i]) == 0;
     return admitted;
+}
+
+nb_str nb_auth_bearer(nb_str authorization)
+{
+    static const char scheme[] = "Bearer ";
+    if (authorization.len < sizeof scheme - 1 || strncasecmp(authorization.ptr, scheme, sizeof scheme - 1) != 0)
+        return (nb_str){0};
+    return nb_str_slice(authorization, sizeof scheme - 1, authorization.len);
 }

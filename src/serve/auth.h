@@ -12,8 +12,9 @@ typedef struct nb_auth nb_auth;
 int nb_auth_open(const char *const *key, int n_key, const char *file, nb_auth **out, nb_error *err);
 void nb_auth_close(nb_auth *auth);
 
-// Is the value of an Authorization header ("Bearer KEY") one of the keys? The time taken does not depend on how much of
-// a key was right. A NULL auth admits everything.
-bool nb_auth_admits(const nb_auth *auth, nb_str authorization);
+// Is it one of the keys? The time taken does not depend on how much of a key was right. A NULL auth admits everything.
+bool nb_auth_admits(const nb_auth *auth, nb_str key);
+// The key of an Authorization header, "Bearer KEY"; empty if it has another form.
+nb_str nb_auth_bearer(nb_str authorization);
 
 #endif

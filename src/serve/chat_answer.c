@@ -123,6 +123,8 @@ void nb_chat_answer_text(nb_choice *choice, nb_str piece)
 {
     nb_chat_answer *answer = choice->own;
     nb_output_parser_feed(answer->parser, piece, on_part, choice);
+    if (answer->is_open && last_item(answer)->kind == NB_PART_REASONING)
+        answer->n_reasoning_tok = choice->usage.n_output;
 }
 
 void nb_chat_answer_end(nb_choice *choice)

@@ -28,6 +28,7 @@ typedef struct nb_chat_answer { // nb_choice.own
     nb_chat_item *item; // [n_item]; the last one is open while more of it may come
     int n_item, item_cap, n_call;
     bool is_open;
+    int64_t n_reasoning_tok; // tokens up to the end of the reasoning, if there is one
 } nb_chat_answer;
 
 // The prompt of a request: checks the model's name and the tools, renders the chat template, encodes.

@@ -31,12 +31,15 @@ typedef enum nb_http_access {
     NB_HTTP_ALWAYS, // needs none, and is served while the server drains: /health, /readyz, /metrics
 } nb_http_access;
 
+typedef enum nb_http_error_form { NB_HTTP_OPENAI, NB_HTTP_ANTHROPIC } nb_http_error_form;
+
 typedef struct nb_http_route {
     const char *method; // "GET" (serves HEAD as well), "POST", ...
     const char *path;   // "/v1/models", without the root path; "/v1/models/*" takes any rest, see nb_http_path_rest
     nb_http_handler fn;
     void *user;
     nb_http_access access;
+    nb_http_error_form errors; // how errors of this path look, also those that are answered without the handler
 } nb_http_route;
 
 typedef struct nb_http_options { // zero means the default of serve_limits.h
@@ -100,14 +103,17 @@ void nb_http_set_header(nb_http_exchange *exchange, const char *name, const char
 // The whole response; the body is copied.
 void nb_http_reply(nb_http_exchange *exchange, int status, const char *content_type, nb_str body);
 
-// OpenAI's error object {"error": {"message", "type", "param", "code"}}; the type follows from the status. `param` (the
-// field that is wrong) and `code` (a word for programs: "context_length_exceeded") may be NULL. 429 and 503 get a
+// The error object of the route's form: OpenAI's {"error": {"message", "type", "param", "code"}}, or Anthropic's
+// {"type": "error", "error": {"type", "message"}, "request_id"}; the type follows from the status. `param` (the field
+// that is wrong) and `code` (a word for programs: "context_length_exceeded") may be NULL. 429 and 503 get a
 // Retry-After.
 void nb_http_error(nb_http_exchange *exchange, int status, const char *param, const char *code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-// Appends the same object to `out`, for an error in the middle of a stream.
-void nb_http_error_json(nb_buf *out, int status, const char *param, const char *code, const char *message);
+// Appends the same object to `out`: for an error in the middle of a stream, or (exchange NULL) before a request is
+// known.
+void nb_http_error_json(const nb_http_exchange *exchange, nb_buf *out, int status, const char *param, const char *code,
+                        const char *message);
 
 // A response in pieces: open once (status 200), send from any thread but one at a time, end. Sending never waits: bytes
 // are buffered, and NB_ERR_LIMIT says that they were dropped because the client is gone or reads too slowly: then the

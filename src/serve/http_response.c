@@ -18,10 +18,16 @@ void nb_http_set_header(nb_http_exchange *e, const char *name, const char *value
     header->value = nb_arena_str(e->arena, nb_str_from(value)).ptr;
 }
 
+static bool is_anthropic(const nb_http_exchange *e)
+{
+    return e && e->route && e->route->errors == NB_HTTP_ANTHROPIC;
+}
+
 static void add_headers(const nb_http_exchange *e, struct MHD_Response *response, const char *content_type)
 {
     MHD_add_response_header(response, "Content-Type", content_type);
     MHD_add_response_header(response, "X-Request-Id", e->id);
+    if (is_anthropic(e)) MHD_add_response_header(response, "request-id", e->id); // the name that its clients read
     if (e->allow_origin) {
         MHD_add_response_header(response, "Access-Control-Allow-Origin", e->allow_origin);
         if (strcmp(e->allow_origin, "*") != 0) MHD_add_response_header(response, "Vary", "Origin");
@@ -52,7 +58,7 @@ void nb_http_reply(nb_http_exchange *e, int status, const char *content_type, nb
     nb_http_drop(e);
 }
 
-static const char *error_type(int status)
+static const char *openai_type(int status)
 {
     switch (status) {
     case 401: return "authentication_error";
@@ -64,12 +70,29 @@ static const char *error_type(int status)
     }
 }
 
-void nb_http_error_json(nb_buf *out, int status, const char *param, const char *code, const char *message)
+static const char *anthropic_type(int status)
 {
-    json_t *text = json_string(message);
-    json_t *error =
-        json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", text ? text : json_string("invalid text"), "type",
-                  error_type(status), "param", param, "code", code);
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503: return "overloaded_error";
+    default: return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+void nb_http_error_json(const nb_http_exchange *e, nb_buf *out, int status, const char *param, const char *code,
+                        const char *message)
+{
+    json_t *given = json_string(message), *text = given ? given : json_string("invalid text"), *error;
+    if (is_anthropic(e))
+        error = json_pack("{s:s, s:{s:s, s:o}, s:s}", "type", "error", "error", "type", anthropic_type(status),
+                          "message", text, "request_id", e->id);
+    else
+        error = json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", text, "type", openai_type(status), "param",
+                          param, "code", code);
     nb_json_write(error, out);
     json_decref(error);
 }
@@ -82,7 +105,7 @@ void nb_http_error(nb_http_exchange *e, int status, const char *param, const cha
     vsnprintf(message.text, sizeof message.text, format, args);
     va_end(args);
     nb_buf body = {0};
-    nb_http_error_json(&body, status, param, code, message.text);
+    nb_http_error_json(e, &body, status, param, code, message.text);
     if (status == 429 || status == 503) nb_http_set_header(e, "Retry-After", "1");
     nb_http_reply(e, status, "application/json", nb_buf_str(&body));
     nb_buf_drop(&body);

@@ -85,6 +85,14 @@ static void answer_unknown(nb_http_exchange *e)
     }
 }
 
+// Anthropic's clients send their key in a header of its own.
+static bool is_admitted(nb_http_exchange *e)
+{
+    const nb_auth *auth = e->http->options.auth;
+    return nb_auth_admits(auth, nb_auth_bearer(nb_http_request_header(e, "Authorization"))) ||
+           nb_auth_admits(auth, nb_http_request_header(e, "x-api-key"));
+}
+
 static bool is_crowded(nb_http *http)
 {
     pthread_mutex_lock(&http->lock);
@@ -107,8 +115,7 @@ bool nb_http_admit(nb_http_exchange *e)
         nb_http_error(e, 503, NULL, "too_many_connections", "more than %d connections", http->options.n_connection_max);
     } else if (!e->route) {
         answer_unknown(e);
-    } else if (e->route->access == NB_HTTP_KEYED &&
-               !nb_auth_admits(http->options.auth, nb_http_request_header(e, "Authorization"))) {
+    } else if (e->route->access == NB_HTTP_KEYED && !is_admitted(e)) {
         nb_http_set_header(e, "WWW-Authenticate", "Bearer");
         nb_http_error(e, 401, NULL, "invalid_api_key",
                       "the API key is missing or wrong; send \"Authorization: Bearer KEY\"");

@@ -50,7 +50,7 @@ static void tell_late(const nb_http *http, const nb_http_link *link)
 {
     if (!link->begun || http->options.ssl_certfile) return;
     nb_buf body = {0}, out = {0};
-    nb_http_error_json(&body, 408, NULL, "request_timeout", "the request did not arrive in time");
+    nb_http_error_json(NULL, &body, 408, NULL, "request_timeout", "the request did not arrive in time");
     nb_buf_printf(&out,
                   "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
                   "Connection: close\r\n\r\n%s",

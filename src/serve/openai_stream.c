@@ -29,7 +29,7 @@ void nb_openai_stream_end(nb_api_job *job)
 {
     if (job->fail_status) {
         nb_buf_clear(&job->chunk);
-        nb_http_error_json(&job->chunk, job->fail_status, NULL, NULL, job->fail_text);
+        nb_http_error_json(job->exchange, &job->chunk, job->fail_status, NULL, NULL, job->fail_text);
         nb_sse_send(job->exchange, NULL, nb_buf_str(&job->chunk)); // also where the rest was cancelled
     } else if (job->generation->include_usage) {
         add_head(&job->chunk, job);

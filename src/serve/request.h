@@ -74,11 +74,30 @@ typedef struct nb_completion_request {
     int n_prompt;
 } nb_completion_request;
 
+// Requests that are converted into chat requests (request_convert.h): the chat request points into `chat_body`.
+typedef struct nb_responses_request {
+    nb_chat_request chat;
+    json_t *chat_body;
+    const json_t *body; // what the client sent: the response repeats parts of it
+} nb_responses_request;
+
+typedef struct nb_messages_request {
+    nb_chat_request chat;
+    json_t *chat_body;
+} nb_messages_request;
+
 int nb_request_chat(const json_t *body, const nb_request_limits *limits, nb_arena *arena, nb_chat_request *out,
                     nb_request_error *error); // on failure nothing is left to drop
 void nb_request_chat_drop(nb_chat_request *request);
 int nb_request_completion(const json_t *body, const nb_request_limits *limits, nb_arena *arena,
                           nb_completion_request *out, nb_request_error *error);
+int nb_request_responses(const json_t *body, const nb_request_limits *limits, nb_arena *arena,
+                         nb_responses_request *out, nb_request_error *error); // on failure nothing is left to drop
+void nb_request_responses_drop(nb_responses_request *request);
+// `only_count`: of /v1/messages/count_tokens, which generates nothing and needs no max_tokens.
+int nb_request_messages(const json_t *body, const nb_request_limits *limits, bool only_count, nb_arena *arena,
+                        nb_messages_request *out, nb_request_error *error); // on failure nothing is left to drop
+void nb_request_messages_drop(nb_messages_request *request);
 
 // Parts that other files of this group use.
 int nb_request_generation(const json_t *body, const nb_request_limits *limits, nb_arena *arena, nb_generation *out,
@@ -86,7 +105,7 @@ int nb_request_generation(const json_t *body, const nb_request_limits *limits, n
 int nb_request_constrain(const json_t *body, nb_generation *out, nb_request_error *error);
 int nb_request_ids(const json_t *ids, const char *param, int vocab_size,
                    nb_request_error *error); // an array of token ids
-int nb_request_messages(const json_t *body, const json_t **out, nb_request_error *error);
+int nb_request_chat_messages(const json_t *body, const json_t **out, nb_request_error *error);
 int nb_request_tools(const json_t *body, const json_t **out, nb_request_error *error);
 int nb_request_template_variables(const json_t *body, json_t **out, nb_request_error *error);
 

@@ -81,7 +81,7 @@ static int check_message(const json_t *message, size_t i, nb_request_error *erro
     return check_calls(json_object_get(message, "tool_calls"), i, error);
 }
 
-int nb_request_messages(const json_t *body, const json_t **out, nb_request_error *error)
+int nb_request_chat_messages(const json_t *body, const json_t **out, nb_request_error *error)
 {
     const json_t *message;
     size_t i;
@@ -224,7 +224,7 @@ int nb_request_chat(const json_t *body, const nb_request_limits *limits, nb_aren
     out->generation.reasons = true;
     NB_TRY(read_max_tokens(body, &out->generation, error));
     NB_TRY(read_logprobs(body, &out->generation, error));
-    NB_TRY(nb_request_messages(body, &out->messages, error));
+    NB_TRY(nb_request_chat_messages(body, &out->messages, error));
     NB_TRY(nb_request_tools(body, &out->tools, error));
     NB_TRY(read_tool_choice(body, out, error));
     NB_TRY(read_turn(body, out, error));

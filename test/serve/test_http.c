@@ -129,11 +129,16 @@ static void open_house(house *h, nb_http_options options)
     nb_error err = {0};
     memset(h, 0, sizeof *h);
     const nb_http_route route[] = {
-        {"GET", "/open", echo, h, NB_HTTP_ALWAYS},   {"POST", "/echo", echo, h, NB_HTTP_KEYED},
-        {"GET", "/models", echo, h, NB_HTTP_KEYED},  {"GET", "/models/*", echo, h, NB_HTTP_KEYED},
-        {"GET", "/hold", hold, h, NB_HTTP_KEYED},    {"POST", "/hold", hold, h, NB_HTTP_KEYED},
-        {"GET", "/count", count, h, NB_HTTP_KEYED},  {"GET", "/flood", flood, h, NB_HTTP_KEYED},
-        {"POST", "/block", block, h, NB_HTTP_KEYED},
+        {"GET", "/open", echo, h, NB_HTTP_ALWAYS, NB_HTTP_OPENAI},
+        {"POST", "/echo", echo, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/models", echo, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/models/*", echo, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/hold", hold, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/hold", hold, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/count", count, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"GET", "/flood", flood, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/block", block, h, NB_HTTP_KEYED, NB_HTTP_OPENAI},
+        {"POST", "/messages", echo, h, NB_HTTP_KEYED, NB_HTTP_ANTHROPIC},
     };
     options.host = "127.0.0.1";
     options.route = route;
@@ -234,6 +239,8 @@ static void keys_are_asked_for_except_on_open_routes(void **state)
     h.auth = auth;
     assert_int_equal(client_request(h.port, "GET /open", "", (nb_str){0}, &r), 200);
     assert_int_equal(client_request(h.port, "GET /models", "Authorization: Bearer second\r\n", (nb_str){0}, &r), 200);
+    assert_int_equal(client_request(h.port, "GET /models", "x-api-key: second\r\n", (nb_str){0}, &r), 200);
+    assert_int_equal(client_request(h.port, "GET /models", "x-api-key: secon\r\n", (nb_str){0}, &r), 401);
     client_request(h.port, "GET /models", "", (nb_str){0}, &r);
     expect_error(nb_buf_str(&r), 401, "invalid_api_key");
     static const char *const wrong[] = {"Bearer firs", "Bearer firstfirst", "Bearer ", "Basic first", "first"};
@@ -242,6 +249,29 @@ static void keys_are_asked_for_except_on_open_routes(void **state)
         snprintf(header, sizeof header, "Authorization: %s\r\n", wrong[i]);
         assert_int_equal(client_request(h.port, "GET /models", header, (nb_str){0}, &r), 401);
     }
+    nb_buf_drop(&r);
+    close_house(&h);
+}
+
+static void errors_have_the_form_of_their_path(void **state)
+{
+    (void)state;
+    house h;
+    nb_error err = {0};
+    nb_buf r = {0};
+    nb_auth *auth;
+    nb_test_ok(nb_auth_open((const char *const[]){"first"}, 1, NULL, &auth, &err), &err);
+    open_house(&h, (nb_http_options){.auth = auth, .body_max_bytes = 10});
+    h.auth = auth;
+    assert_int_equal(client_request(h.port, "POST /messages", "X-Request-Id: me\r\n", (nb_str){0}, &r), 401);
+    assert_true(nb_str_starts(client_body(nb_buf_str(&r)),
+                              NB_STR("{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":")));
+    assert_true(nb_str_ends(nb_buf_str(&r), NB_STR("\"request_id\":\"me\"}")));
+    assert_true(nb_str_equal_c(client_header(nb_buf_str(&r), "request-id"), "me"));
+    client_request(h.port, "POST /messages", "x-api-key: first\r\n", NB_STR("more than ten bytes"), &r);
+    assert_true(nb_str_find(nb_buf_str(&r), NB_STR("\"request_too_large\""), 0) > 0);
+    client_request(h.port, "POST /echo", "x-api-key: first\r\n", NB_STR("more than ten bytes"), &r);
+    expect_error(nb_buf_str(&r), 413, "request_too_large");
     nb_buf_drop(&r);
     close_house(&h);
 }
@@ -693,6 +723,7 @@ int main(void)
         cmocka_unit_test(a_body_comes_back_with_the_request_id),
         cmocka_unit_test(routes_match_exactly_or_by_their_star),
         cmocka_unit_test(keys_are_asked_for_except_on_open_routes),
+        cmocka_unit_test(errors_have_the_form_of_their_path),
         cmocka_unit_test(origins_are_told_what_they_may),
         cmocka_unit_test(too_long_bodies_get_413),
         cmocka_unit_test(wrong_requests_get_4xx_and_the_server_lives),

@@ -26,7 +26,7 @@ static void open_server(void)
 {
     nb_error err = {0};
     const char *const keys[] = {"secret"};
-    const nb_http_route route = {"GET", "/", nb_page_get, (void *)(uintptr_t)&page, NB_HTTP_OPEN};
+    const nb_http_route route = {"GET", "/", nb_page_get, (void *)(uintptr_t)&page, NB_HTTP_OPEN, NB_HTTP_OPENAI};
     nb_log_open(NB_LOG_OFF, false);
     nb_test_ok(nb_auth_open(keys, 1, NULL, &auth, &err), &err);
     nb_http_options options = {

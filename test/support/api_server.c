@@ -127,10 +127,11 @@ static nb_buf dechunk(nb_str body)
     return out;
 }
 
-json_t *api_stream(const char *path, const char *body)
+// The text of a streamed answer, which must have the status 200.
+static nb_buf stream_text(const char *path, const char *body)
 {
     char line[100];
-    nb_buf response = {0};
+    nb_buf response = {0}, text = {0};
     snprintf(line, sizeof(line), "POST %s", path);
     int status = client_request(api_server_get()->port, line, "Content-Type: application/json\r\n", nb_str_from(body),
                                 &response);
@@ -138,28 +139,61 @@ json_t *api_stream(const char *path, const char *body)
     assert_int_equal(status, 200);
     bool chunked = nb_str_equal_c(client_header(nb_buf_str(&response), "Transfer-Encoding"), "chunked");
     nb_str raw = client_body(nb_buf_str(&response));
-    nb_buf text = {0};
     if (chunked)
         text = dechunk(raw);
     else
         nb_buf_add_str(&text, raw);
+    nb_buf_drop(&response);
+    return text;
+}
+
+// Takes what stands between two marks off the front.
+static nb_str take(nb_str *rest, const char *before, const char *after)
+{
+    nb_str mark = nb_str_from(before);
+    int64_t end = nb_str_find(*rest, nb_str_from(after), 0);
+    assert_true(end >= 0 && nb_str_starts(*rest, mark));
+    nb_str taken = nb_str_slice(*rest, mark.len, (size_t)end);
+    *rest = nb_str_slice(*rest, (size_t)end + strlen(after), rest->len);
+    return taken;
+}
+
+static json_t *parse_event(nb_str data)
+{
+    json_t *event = NULL;
+    nb_error err = {0};
+    nb_test_ok(nb_json_parse(data, "event", &event, &err), &err);
+    return event;
+}
+
+json_t *api_stream(const char *path, const char *body)
+{
+    nb_buf text = stream_text(path, body);
+    nb_str rest = nb_buf_str(&text);
     json_t *events = json_array();
-    nb_str rest = nb_buf_str(&text), mark = NB_STR("data: ");
     bool done = false;
     while (rest.len && !done) {
-        int64_t end = nb_str_find(rest, NB_STR("\n\n"), 0);
-        assert_true(end >= 0 && nb_str_starts(rest, mark));
-        nb_str data = nb_str_slice(rest, mark.len, (size_t)end);
+        nb_str data = take(&rest, "data: ", "\n\n");
         done = nb_str_equal_c(data, "[DONE]");
-        json_t *event = NULL;
-        nb_error err = {0};
-        if (!done) nb_test_ok(nb_json_parse(data, "event", &event, &err), &err);
-        if (!done) json_array_append_new(events, event);
-        rest = nb_str_slice(rest, (size_t)end + 2, rest.len);
+        if (!done) json_array_append_new(events, parse_event(data));
     }
     assert_true(done && rest.len == 0);
     nb_buf_drop(&text);
-    nb_buf_drop(&response);
+    return events;
+}
+
+json_t *api_named_stream(const char *path, const char *body)
+{
+    nb_buf text = stream_text(path, body);
+    nb_str rest = nb_buf_str(&text);
+    json_t *events = json_array();
+    while (rest.len) {
+        nb_str name = take(&rest, "event: ", "\n");
+        json_t *event = parse_event(take(&rest, "data: ", "\n\n"));
+        assert_true(nb_str_equal_c(name, api_text_at(event, "type")));
+        json_array_append_new(events, event);
+    }
+    nb_buf_drop(&text);
     return events;
 }
 

@@ -22,6 +22,8 @@ int api_get(const char *path, json_t **reply);
 // A streamed answer: each event's data parsed, in an array; fails the test unless the stream is whole and ends in
 // [DONE].
 json_t *api_stream(const char *path, const char *body);
+// The same where each event has a name, which must be the "type" of its data, and nothing but the end ends the stream.
+json_t *api_named_stream(const char *path, const char *body);
 
 // The string, or integer, at "choices.0.message.content"; fails the test if there is none.
 const char *api_text_at(const json_t *value, const char *path);
