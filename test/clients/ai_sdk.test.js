@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
-import { answer, booking, key, model, question, url } from './demo.js';
+import { answer, booking, question } from './demo.js';
+import { key, model, serve } from './server.js';
 
+const { url } = await serve();
 const nibble = createOpenAICompatible({ name: 'nibble', baseURL: `${url}/v1`, apiKey: key, includeUsage: true });
 const ask = { model: nibble(model), prompt: question, temperature: 0, maxRetries: 0 };
 

@@ -1,8 +1,4 @@
 // What the clients ask the demo model: it was trained on such questions, so its answers are known.
-export const url = process.env.NIBBLE_URL;
-export const key = process.env.NIBBLE_KEY;
-export const model = 'demo';
-
 export const question = 'What is 12 plus 7?';
 export const answer = /19/;
 

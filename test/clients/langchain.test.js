@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HumanMessage, ToolMessage } from '@langchain/core/messages';
 import { ChatOpenAI } from '@langchain/openai';
-import { answer, booking, key, model, question, url } from './demo.js';
+import { answer, booking, question } from './demo.js';
+import { key, model, serve } from './server.js';
 
+const { url } = await serve();
 const chat = new ChatOpenAI({ model, apiKey: key, temperature: 0, maxRetries: 0, configuration: { baseURL: `${url}/v1` } });
 const { name, description, parameters } = booking;
 const withTools = chat.bindTools([{ type: 'function', function: { name, description, parameters } }]);

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { answer, booking, key, model, question, url } from './demo.js';
+import { answer, booking, question } from './demo.js';
+import { key, model, serve } from './server.js';
 
+const { url } = await serve();
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
 const ask = { model, messages: [{ role: 'user', content: question }], temperature: 0 };
 const { name, description, parameters } = booking;
