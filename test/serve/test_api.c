@@ -179,7 +179,7 @@ static const char *long_text(void)
 {
     static char text[900];
     memset(text, 'a', sizeof(text) - 1);
-    for (size_t i = 3; i < sizeof(text); i += 4) text[i] = ' ';
+    for (size_t i = 3; i < sizeof(text) - 1; i += 4) text[i] = ' ';
     return text;
 }
 
