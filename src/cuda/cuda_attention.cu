@@ -33,8 +33,8 @@ __device__ static void norm_rotate(const nb_cuda_attention &p, const float *x, c
     __syncwarp();
 }
 
-// q, k, v of a token: q to its buffer, k and v to the cache. One block a token, one warp a head.
-__global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __grid_constant__ nb_cuda_attention p)
+// q, k, v of a token from head_first on: q to its buffer, k and v to the cache. One block a token, one warp a head.
+__global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __grid_constant__ nb_cuda_attention p, int head_first)
 {
     __shared__ float buffer[PREPARE_THREADS / 32][D_HEAD_MAX];
     nb_grid_release();
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __gr
     const float *x = p.projected + (int64_t)tok * p.projected_stride;
     float *y = buffer[warp];
     int64_t v_first = (int64_t)p.n_kv_head * NB_PAGE_TOKENS * d;
-    for (int h = blockIdx.y * (PREPARE_THREADS / 32) + warp; h < p.n_head + 2 * p.n_kv_head;
+    for (int h = head_first + blockIdx.y * (PREPARE_THREADS / 32) + warp; h < p.n_head + 2 * p.n_kv_head;
          h += gridDim.y * (PREPARE_THREADS / 32)) {
         if (h < p.n_head) {
             norm_rotate(p, x + h * q_rows, p.q_norm, pos, y);
@@ -166,7 +166,7 @@ template <int D> struct column_state { // columns 2 t and 2 t + 1: maximum, the 
 // Scores of the warp's 16 tokens, scaled and masked; their maxima go to x->top.
 template <int D, bool FP8>
 __device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2], const uint32_t q[D / 64][8],
-                                      const int limit[2], float scale, float top[COLUMNS])
+                                      const int limit[2], int from, float scale, float top[COLUMNS])
 {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
 #pragma unroll
@@ -182,7 +182,7 @@ __device__ __forceinline__ void score(float s[4], const raw_16<FP8> k[D / 64][2]
 #pragma unroll
     for (int c = 0; c < 4; c++) {
         int tok = 16 * (g >> 1) + 4 * (threadIdx.x >> 5) + 2 * (c >> 1) + (g & 1);
-        s[c] = tok < limit[c & 1] ? s[c] * scale : -INFINITY;
+        s[c] = tok >= from && tok < limit[c & 1] ? s[c] * scale : -INFINITY;
         most[c & 1] = fmaxf(most[c & 1], s[c]);
     }
 #pragma unroll
@@ -315,7 +315,7 @@ __global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__
         int left[2] = {limit[0] - i * NB_PAGE_TOKENS, limit[1] - i * NB_PAGE_TOKENS}, parity = i & 1;
         float scores[4] = {};
         load_v<D, FP8>(v, page + p.n_kv_head * k_bytes);
-        score<D, FP8>(scores, k, q, left, scale, x.top[parity][warp]);
+        score<D, FP8>(scores, k, q, left, p.kv_first - i * NB_PAGE_TOKENS, scale, x.top[parity][warp]);
         if (i + 1 < end) load_k<D, FP8>(k, at_page(i + 1));
         add_page<D, FP8>(&st, scores, v, &x, parity);
     }
@@ -354,11 +354,16 @@ template <int D> static int attend(const nb_cuda_launch *at, const nb_cuda_atten
     return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, 0, err, *p);
 }
 
+int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
+{
+    return nb_cuda_start(at, prepare_qkv_kernel, p->n_tok, PREPARE_THREADS, 0, err, *p, p->n_head);
+}
+
 int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
 {
     enum { WARPS_PREPARE = PREPARE_THREADS / 32 };
     dim3 grid(p->n_tok, p->n_tok < at->n_sm ? nb_ceil_div(p->n_head + 2 * p->n_kv_head, WARPS_PREPARE) : 1);
-    NB_TRY(nb_cuda_start(at, prepare_qkv_kernel, grid, PREPARE_THREADS, 0, err, *p));
+    NB_TRY(nb_cuda_start(at, prepare_qkv_kernel, grid, PREPARE_THREADS, 0, err, *p, 0));
     if (p->d_head == 64) return attend<64>(at, p, err);
     if (p->d_head == 128) return attend<128>(at, p, err);
     return attend<256>(at, p, err);

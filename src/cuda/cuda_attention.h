@@ -21,6 +21,7 @@ typedef struct nb_attention_tile { // columns first .. first + 7 of a sequence's
 
 typedef struct nb_cuda_attention {
     int n_tok, n_seq, n_tile, n_split, n_head, n_kv_head, d_head, gated, fp8;
+    int kv_first; // keys before this one are not there
     const nb_attention_seq *seq;
     const nb_attention_tile *tile;
     const int32_t *tok_seq; // [n_tok]
@@ -40,5 +41,8 @@ typedef struct nb_cuda_attention {
 } nb_cuda_attention;
 
 int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *attention, nb_error *err);
+
+// Keys and values into the cache, and nothing else.
+int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *attention, nb_error *err);
 
 #endif

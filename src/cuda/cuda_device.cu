@@ -17,6 +17,8 @@ static int bucket_of(int n)
 static bool is_plain_decode(const nb_cuda *d, const nb_batch *b)
 {
     if (b->n_tok != b->n_seq || b->n_row != b->n_seq || b->n_seq > NB_CUDA_BUCKET_MAX || d->tap) return false;
+    for (int i = 0; i < b->n_seq && d->weights.has_mtp; i++)
+        if (b->seq[i].n_propose) return false;
     int n = bucket_of(b->n_seq);
     if (n > d->reserve.max_seq || n > d->reserve.max_tok || n > d->reserve.max_row) return false;
     for (int i = 0; i < b->n_row; i++) {
@@ -55,6 +57,7 @@ static int copy_slots(nb_cuda *d, const nb_batch *b, nb_error *err)
 {
     for (int i = 0; i < b->n_copy; i++) {
         int64_t from = b->copy[i].from, to = b->copy[i].to;
+        if (from == to) continue;
         size_t floats = (size_t)d->slot_floats * 4, halfs = (size_t)d->slot_halfs * 2;
         NB_CUDA_TRY(cudaMemcpyAsync(d->state + to * d->slot_floats, d->state + from * d->slot_floats, floats,
                                     cudaMemcpyDeviceToDevice, d->stream),
@@ -63,14 +66,35 @@ static int copy_slots(nb_cuda *d, const nb_batch *b, nb_error *err)
                                     cudaMemcpyDeviceToDevice, d->stream),
                     err);
         NB_CUDA_TRY(cudaMemcpyAsync(d->last_tok + to, d->last_tok + from, 4, cudaMemcpyDeviceToDevice, d->stream), err);
+        int64_t hidden = nb_cuda_hidden_halfs(d);
+        if (hidden)
+            NB_CUDA_TRY(cudaMemcpyAsync(d->hidden + to * hidden, d->hidden + from * hidden, (size_t)hidden * 2,
+                                        cudaMemcpyDeviceToDevice, d->stream),
+                        err);
     }
     return NB_OK;
 }
 
-static int fetch_results(nb_cuda *d, const nb_batch *b, nb_cuda_flight *f, nb_error *err)
+static int fetch_proposals(nb_cuda *d, const nb_cuda_meta *m, nb_cuda_flight *f, nb_error *err)
+{
+    if (m->n_draft == 0) {
+        memset(f->proposal, 0xff, (size_t)f->n_seq * sizeof *f->proposal); // -1: none
+        return NB_OK;
+    }
+    NB_CUDA_TRY(cudaMemcpyAsync(f->proposal, d->scratch.proposal, (size_t)f->n_seq * sizeof *f->proposal,
+                                cudaMemcpyDeviceToHost, d->stream),
+                err);
+    return NB_OK;
+}
+
+static int fetch_results(nb_cuda *d, const nb_batch *b, const nb_cuda_meta *m, nb_cuda_flight *f, nb_error *err)
 {
     f->n_row = b->n_row, f->n_seq = b->n_seq, f->logits_wanted = false;
-    for (int i = 0; i < b->n_row; i++) f->logits_wanted |= (b->row[i].flags & NB_ROW_LOGITS) != 0;
+    for (int i = 0; i < b->n_row; i++) {
+        f->row_logits[i] = (b->row[i].flags & NB_ROW_LOGITS) != 0;
+        f->logits_wanted |= f->row_logits[i];
+    }
+    NB_TRY(fetch_proposals(d, m, f, err));
     if (b->n_row)
         NB_CUDA_TRY(cudaMemcpyAsync(f->result, d->scratch.result, (size_t)b->n_row * sizeof *f->result,
                                     cudaMemcpyDeviceToHost, d->stream),
@@ -90,10 +114,11 @@ static int fetch_results(nb_cuda *d, const nb_batch *b, nb_cuda_flight *f, nb_er
 static int submit(nb_device *device, const nb_batch *b, nb_error *err)
 {
     nb_cuda *d = (nb_cuda *)device;
-    nb_cuda_flight *f = &d->flight[d->n_submitted % NB_IN_FLIGHT];
+    nb_cuda_flight *f = &d->flight[d->n_submitted % NB_CUDA_FLIGHTS];
     nb_cuda_meta m;
     if (d->n_submitted - d->n_waited >= NB_IN_FLIGHT)
         return nb_error_set(err, NB_ERR_LIMIT, "%d steps are under way; wait for one first", NB_IN_FLIGHT);
+    NB_TRY(nb_cuda_meta_check(d, b, err));
     int bucket = is_plain_decode(d, b) ? bucket_of(b->n_seq) : 0;
     NB_TRY(nb_cuda_meta_write(d, b, bucket, f->meta, &m, err));
     NB_CUDA_TRY(cudaEventRecord(f->begin, d->stream), err);
@@ -103,7 +128,7 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
         NB_TRY(nb_cuda_times_run(d, &m, err));
     else
         NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
-    NB_TRY(fetch_results(d, b, f, err));
+    NB_TRY(fetch_results(d, b, &m, f, err));
     d->n_submitted++;
     return NB_OK;
 }
@@ -111,14 +136,14 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
 static int wait(nb_device *device, nb_result *result, nb_error *err)
 {
     nb_cuda *d = (nb_cuda *)device;
-    nb_cuda_flight *f = &d->flight[d->n_waited % NB_IN_FLIGHT];
+    nb_cuda_flight *f = &d->flight[d->n_waited % NB_CUDA_FLIGHTS];
     float ms = 0;
     if (d->n_waited == d->n_submitted) return nb_error_set(err, NB_ERR_INPUT, "no step is under way");
     NB_CUDA_TRY(cudaEventSynchronize(f->end), err);
     NB_CUDA_TRY(cudaEventElapsedTime(&ms, f->begin, f->end), err);
     for (int i = 0; i < f->n_row; i++)
-        f->result[i].logits = f->logits_wanted ? f->logits + (int64_t)i * d->model->config.vocab_size : NULL;
-    result->n_row = f->n_row, result->n_seq = f->n_seq, result->row = f->result, result->proposal = d->proposal;
+        f->result[i].logits = f->row_logits[i] ? f->logits + (int64_t)i * d->model->config.vocab_size : NULL;
+    result->n_row = f->n_row, result->n_seq = f->n_seq, result->row = f->result, result->proposal = f->proposal;
     result->device_us = (int64_t)(ms * 1000);
     d->n_waited++;
     return NB_OK;
@@ -148,7 +173,8 @@ static void memory(const nb_device *device, nb_memory *out)
     out->total_bytes = (int64_t)total, out->free_bytes = (int64_t)free_bytes;
     out->weight_bytes = d->weights.total, out->kv_bytes = d->kv_bytes, out->state_bytes = d->state_bytes,
     out->scratch_bytes = d->scratch.bytes;
-    out->page_bytes = d->layer_page_bytes * d->n_attention, out->slot_bytes = d->slot_floats * 4 + d->slot_halfs * 2;
+    out->page_bytes = d->layer_page_bytes * d->n_attention, 
+    out->slot_bytes = d->slot_floats * 4 + d->slot_halfs * 2 + nb_cuda_hidden_halfs(d) * 2;
     out->n_page = d->reserve.n_page, out->n_slot = d->reserve.n_slot;
 }
 

@@ -7,6 +7,7 @@
 typedef struct nb_cuda_options {
     int ordinal;                   // which GPU
     double gpu_memory_utilization; // share of the card's memory that may be used, 0 < x <= 1
+    bool mtp;                      // load the MTP module too, so that steps can propose drafts
 } nb_cuda_options;
 
 #ifdef __cplusplus

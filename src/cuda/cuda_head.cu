@@ -11,22 +11,24 @@
 enum { PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
 
 __global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                             const uint16_t *table, int d_model, int vocab, float *out)
+                             const uint16_t *table, int d_model, int vocab, float *out, int32_t *resolved)
 {
     nb_grid_release();
     nb_grid_wait();
     int i = blockIdx.x, id = tok[i];
     if (id == NB_TOKEN_LAST) id = last_tok[tok_slot[i]];
     id = min(max(id, 0), vocab - 1);
+    if (threadIdx.x == 0) resolved[i] = id;
     for (int j = threadIdx.x; j < d_model; j += blockDim.x)
         out[(int64_t)i * d_model + j] = nb_bf16_to_f32(table[(int64_t)id * d_model + j]);
 }
 
 int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, nb_error *err)
+                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
+                      nb_error *err)
 {
     return nb_cuda_start(at, embed_kernel, n_tok, PART_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model, vocab,
-                         out);
+                         out, resolved);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)

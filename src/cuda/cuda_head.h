@@ -28,8 +28,10 @@ typedef struct nb_cuda_head {
     int32_t *last_tok;     // [slot]
 } nb_cuda_head;
 
+// resolved: [n_tok] the tokens' ids, NB_TOKEN_LAST replaced.
 int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, nb_error *err);
+                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
+                      nb_error *err);
 int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *head, nb_error *err);
 
 #endif

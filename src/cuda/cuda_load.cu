@@ -293,9 +293,10 @@ static int add_moe(loader *l, const nb_moe_weights *w, nb_cuda_layer *out)
     NB_TRY(add_matrix(l, &out->shared_gate_up, &w->shared_expert.gate_proj, &w->shared_expert.up_proj));
     NB_TRY(add_matrix(l, &out->shared_down, &w->shared_expert.down_proj, NULL));
     bool a8 = out->shared_gate_up.kind == NB_KIND_FP8_A8 || x->gate_up.kind == NB_KIND_FP8_A8;
-    if (!a8 || out->shared_gate_up.kind == x->gate_up.kind) return NB_OK; // inputs are prepared in one format
+    bool same = out->shared_gate_up.kind == x->gate_up.kind && out->shared_gate_up.input_scale == x->gate_up.input_scale;
+    if (!a8 || same) return NB_OK; // inputs are prepared once, in one format
     return nb_error_set(l->err, NB_ERR_INPUT,
-                        "of the shared expert and the routed experts one is FP8 with scaled inputs; CUDA needs both");
+                        "the shared expert and the routed experts have FP8 inputs of different scales; CUDA needs one");
 }
 
 static int add_attention(loader *l, const nb_attention_weights *w, nb_cuda_layer *out)
@@ -328,6 +329,7 @@ static int add_deltanet(loader *l, const nb_deltanet_weights *w, nb_cuda_layer *
 static int add_layer(loader *l, const nb_layer *w, nb_cuda_layer *out)
 {
     int d = l->d->model->config.hidden_size;
+    out->from = w;
     out->kind = w->kind, out->i_attention = w->i_attention, out->i_deltanet = w->i_deltanet;
     NB_TRY(upload(l, w->input_layernorm, d, &out->input_layernorm));
     NB_TRY(upload(l, w->post_attention_layernorm, d, &out->post_attention_layernorm));
@@ -406,6 +408,17 @@ static int supported(const nb_config *c, nb_error *err)
     return NB_OK;
 }
 
+static int add_mtp(loader *l, const nb_mtp_weights *w, nb_cuda_mtp_weights *out)
+{
+    int d = l->d->model->config.hidden_size;
+    NB_TRY(add_matrix(l, &out->fc, &w->fc, NULL));
+    NB_TRY(upload(l, w->pre_fc_norm_embedding, d, &out->pre_fc_norm_embedding));
+    NB_TRY(upload(l, w->pre_fc_norm_hidden, d, &out->pre_fc_norm_hidden));
+    NB_TRY(upload(l, w->norm, d, &out->norm));
+    out->layer.kv_first = 1;
+    return add_layer(l, &w->layer, &out->layer);
+}
+
 static int load_all(loader *l)
 {
     nb_cuda *d = l->d;
@@ -417,6 +430,8 @@ static int load_all(loader *l)
         NB_TRY(add_layer(l, &m->layer[i], &d->weights.layer[i]));
     }
     NB_TRY(add_matrix(l, &d->weights.lm_head, &m->lm_head, NULL));
+    if (d->options.mtp && m->has_mtp) NB_TRY(add_mtp(l, &m->mtp, &d->weights.mtp));
+    d->weights.has_mtp = d->options.mtp && m->has_mtp;
     NB_TRY(flush(l));
     NB_CUDA_TRY(cudaStreamSynchronize(d->stream), l->err);
     return NB_OK;

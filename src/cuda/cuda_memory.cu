@@ -4,7 +4,7 @@
 
 #include "cuda/cuda_internal.h"
 
-enum { SLACK_BYTES = 256 << 20, PAGES_MAX = 1 << 20, META_EXTRA_BYTES = 16 << 20, MASK_ROWS = 64 };
+enum { SLACK_BYTES = 256 << 20, PAGES_MAX = 1 << 20, META_EXTRA_BYTES = 16 << 20 };
 
 // Gives out parts of one block; with block NULL it only counts.
 typedef struct carver {
@@ -33,7 +33,9 @@ static void carve_scratch(nb_cuda *d, carver *c)
     int64_t n_q = (int64_t)f->num_attention_heads * f->head_dim, n_kv = (int64_t)f->num_key_value_heads * f->head_dim;
     int64_t hidden = nb_cuda_padded(f->hidden_size),
             ff = max64(f->moe_intermediate_size, f->shared_expert_intermediate_size);
-    int64_t widest = max64(hidden, max64(nb_cuda_padded((int)n_v), nb_cuda_padded((int)n_q)));
+    bool mtp = d->weights.has_mtp;
+    int64_t concat = mtp ? nb_cuda_padded(2 * f->hidden_size) : 0, S = mtp ? d->reserve.max_seq : 0;
+    int64_t widest = max64(max64(hidden, concat), max64(nb_cuda_padded((int)n_v), nb_cuda_padded((int)n_q)));
     int64_t tiles = (T * d->group / NB_ATTENTION_COLUMNS + d->reserve.max_seq + 1) * f->num_key_value_heads;
     int64_t splits = max64(4 * d->n_sm, 1),
             inter_rows = max64(T * (K + 1), (E + 1 < NB_CUDA_SMALL_MAX * K + 1 ? E + 1 : NB_CUDA_SMALL_MAX * K + 1) *
@@ -58,6 +60,10 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &s->pair_out, T * (K + 1) * f->hidden_size);
     carve(c, &s->logits, R * f->vocab_size), carve(c, &s->z_row, R * f->vocab_size);
     carve(c, &s->head_part, R * NB_HEAD_PARTS), carve(c, &s->result, R);
+    carve(c, &s->tok, T);
+    carve(c, &s->final_hidden, T * hidden), carve(c, &s->concat, T * concat);
+    carve(c, &s->draft_hidden, S * hidden), carve(c, &s->draft_logits, S * f->vocab_size);
+    carve(c, &s->draft_tok, S), carve(c, &s->draft_row, S), carve(c, &s->proposal, S);
 }
 
 static int claim(void **out, int64_t n_byte, const char *what, nb_error *err)
@@ -86,6 +92,7 @@ static void count_layers(nb_cuda *d)
         else
             l->i_deltanet = d->n_deltanet++;
     }
+    if (d->weights.has_mtp) d->weights.mtp.layer.i_attention = d->n_attention++; // the last: its pages have a tail
     d->group = c->num_attention_heads / c->num_key_value_heads;
     int size = d->reserve.kv == NB_KV_FP8 ? 1 : 2,
         n_channel = (2 * c->linear_num_key_heads + c->linear_num_value_heads) * NB_GDN_DIM;
@@ -103,8 +110,21 @@ static int reserve_states(nb_cuda *d, nb_error *err)
     NB_TRY(claim((void **)&d->state, n * d->slot_floats * 4 + NB_CUDA_ALIGN, "the state slots", err));
     NB_TRY(claim((void **)&d->ring, n * d->slot_halfs * 2 + NB_CUDA_ALIGN, "the convolution states", err));
     NB_TRY(claim((void **)&d->last_tok, n * 4, "the slots' tokens", err));
+    int64_t hidden = n * nb_cuda_hidden_halfs(d) * 2;
+    if (hidden) NB_TRY(claim((void **)&d->hidden, hidden, "the slots' hidden states", err));
+    d->state_bytes += hidden;
     d->ledger = (nb_cuda_ledger *)calloc((size_t)n, sizeof *d->ledger);
-    return d->ledger ? NB_OK : nb_error_set(err, NB_ERR_MEMORY, "no memory for the ledger of slots");
+    d->staged = (nb_cuda_ledger *)calloc((size_t)n, sizeof *d->staged);
+    d->plan = (nb_cuda_seq_plan *)calloc((size_t)d->reserve.max_seq, sizeof *d->plan);
+    return d->ledger && d->staged && d->plan
+               ? NB_OK
+               : nb_error_set(err, NB_ERR_MEMORY, "no memory for the ledger of %d slots", d->reserve.n_slot);
+}
+
+// Pages behind all others that only the MTP module's layer has, one a sequence: for keys of proposals.
+static int64_t tail_bytes(const nb_cuda *d)
+{
+    return d->weights.has_mtp ? d->layer_page_bytes * d->reserve.max_seq : 0;
 }
 
 static int reserve_pages(nb_cuda *d, nb_error *err)
@@ -114,34 +134,36 @@ static int reserve_pages(nb_cuda *d, nb_error *err)
     NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
     if (d->reserve.n_page == 0 && page > 0) {
         int64_t usable =
-            (int64_t)free_bytes - SLACK_BYTES - (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
+            (int64_t)free_bytes - SLACK_BYTES - tail_bytes(d) -
+            (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
         int64_t n = usable / page - 1;
         d->reserve.n_page = (int)(n < 0 ? 0 : n > PAGES_MAX ? PAGES_MAX : n);
         if (d->reserve.n_page == 0)
             return nb_error_set(err, NB_ERR_MEMORY, "no GPU memory is left for KV pages of %lld KiB",
                                 (long long)(page >> 10));
     }
-    d->kv_bytes = page * (d->reserve.n_page + 1);
+    d->kv_bytes = page * (d->reserve.n_page + 1) + tail_bytes(d);
     return claim((void **)&d->cache, d->kv_bytes + NB_CUDA_ALIGN, "the KV pages", err);
 }
 
 static int reserve_flights(nb_cuda *d, nb_error *err)
 {
     int words = nb_ceil_div(d->model->config.vocab_size, 32);
-    d->meta_capacity = META_EXTRA_BYTES + (int64_t)d->reserve.max_tok * 32 + (int64_t)d->reserve.max_seq * 256 +
-                       (int64_t)d->reserve.max_row * 256 + (int64_t)PAGES_MAX * 4 + (int64_t)MASK_ROWS * words * 4;
+    int64_t T = d->reserve.max_tok, S = d->reserve.max_seq, R = d->reserve.max_row, tiles = T * d->group + 2 * S;
+    d->meta_capacity = META_EXTRA_BYTES + T * 64 + tiles * 2 * (int64_t)sizeof(nb_attention_tile) + S * 512 + R * 256 +
+                       (int64_t)PAGES_MAX * 8 + R * words * 4;
     NB_TRY(claim((void **)&d->meta, d->meta_capacity, "the metadata of a batch", err));
-    for (int i = 0; i < NB_IN_FLIGHT; i++) {
+    for (int i = 0; i < NB_CUDA_FLIGHTS; i++) {
         nb_cuda_flight *f = &d->flight[i];
         NB_CUDA_TRY(cudaMallocHost(&f->meta, (size_t)d->meta_capacity), err);
-        NB_CUDA_TRY(cudaMallocHost(&f->result, (size_t)d->reserve.max_row * sizeof(nb_row_result)), err);
+        NB_CUDA_TRY(cudaMallocHost(&f->result, (size_t)R * sizeof *f->result), err);
+        NB_CUDA_TRY(cudaMallocHost(&f->proposal, (size_t)S * sizeof *f->proposal), err);
         NB_CUDA_TRY(cudaEventCreate(&f->begin), err);
         NB_CUDA_TRY(cudaEventCreate(&f->end), err);
+        f->row_logits = (bool *)calloc((size_t)R, sizeof *f->row_logits);
+        if (!f->row_logits) return nb_error_set(err, NB_ERR_MEMORY, "no memory for the steps under way");
     }
-    d->proposal = (int32_t(*)[NB_DRAFT_MAX])malloc((size_t)d->reserve.max_seq * sizeof *d->proposal);
-    for (int i = 0; d->proposal && i < d->reserve.max_seq; i++)
-        for (int j = 0; j < NB_DRAFT_MAX; j++) d->proposal[i][j] = -1;
-    return d->proposal ? NB_OK : nb_error_set(err, NB_ERR_MEMORY, "no memory for the proposals");
+    return NB_OK;
 }
 
 int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
@@ -164,14 +186,14 @@ int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
 void nb_cuda_release(nb_cuda *d)
 {
     cudaFree(d->scratch.block), cudaFree(d->state), cudaFree(d->ring), cudaFree(d->last_tok), cudaFree(d->meta),
-        cudaFree(d->cache);
-    for (int i = 0; i < NB_IN_FLIGHT; i++) {
+        cudaFree(d->cache), cudaFree(d->hidden);
+    for (int i = 0; i < NB_CUDA_FLIGHTS; i++) {
         nb_cuda_flight *f = &d->flight[i];
-        cudaFreeHost(f->meta), cudaFreeHost(f->result), free(f->logits);
+        cudaFreeHost(f->meta), cudaFreeHost(f->result), cudaFreeHost(f->proposal), free(f->logits), free(f->row_logits);
         if (f->begin) cudaEventDestroy(f->begin);
         if (f->end) cudaEventDestroy(f->end);
     }
     for (int i = 0; i <= NB_CUDA_BUCKET_MAX; i++)
         if (d->graph[i].exec) cudaGraphExecDestroy(d->graph[i].exec);
-    free(d->ledger), free(d->proposal);
+    free(d->ledger), free(d->staged), free(d->plan);
 }

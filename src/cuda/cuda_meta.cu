@@ -12,7 +12,7 @@ static int64_t part(nb_cuda_meta *m, int64_t n_byte)
     return at;
 }
 
-static void lay_out(nb_cuda_meta *m, const nb_batch *b)
+static void lay_out(const nb_cuda *d, nb_cuda_meta *m, const nb_batch *b)
 {
     int64_t T = m->n_tok, S = m->n_seq, R = m->n_row;
     m->tok = part(m, T * 4), m->tok_slot = part(m, T * 4), m->tok_seq = part(m, T * 4);
@@ -24,45 +24,66 @@ static void lay_out(nb_cuda_meta *m, const nb_batch *b)
     m->history = part(m, b->n_history * (int64_t)sizeof(nb_history)),
     m->bias = part(m, b->n_bias * (int64_t)sizeof(nb_bias));
     m->mask = part(m, b->n_mask * 4);
+    m->gdn_late = part(m, m->n_gdn_late * (int64_t)sizeof(nb_gdn_seq));
+    int64_t D = m->n_draft, M = m->n_mtp_seq, heads = nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
+    m->mtp_row = part(m, m->n_mtp_row * (int64_t)sizeof(nb_mtp_row)),
+    m->mtp_keep = part(m, m->n_mtp_keep * (int64_t)sizeof(nb_mtp_keep));
+    m->mtp_attention_seq = part(m, M * (int64_t)sizeof(nb_attention_seq)),
+    m->mtp_tile = part(m, m->n_mtp_tile * (int64_t)sizeof(nb_attention_tile));
+    m->mtp_tok_seq = part(m, m->n_mtp_row * 4);
+    m->draft = part(m, D * (int64_t)sizeof(nb_mtp_draft)),
+    m->draft_seq = part(m, D * (int64_t)sizeof(nb_attention_seq));
+    m->draft_tile = part(m, D * heads * (int64_t)sizeof(nb_attention_tile)), m->draft_tok_seq = part(m, D * 4);
+    m->draft_page = part(m, m->n_draft_page * (int64_t)4);
 }
 
-// Journal or fold: the journal takes the step's tokens if it has room; otherwise all but the drafts go into S.
-static int plan_seq(nb_cuda *d, const nb_seq *s, nb_gdn_seq *out, nb_error *err)
+// Journal or fold: the journal takes the step's tokens if it has room; otherwise it and all but the drafts go into S.
+static int plan_seq(nb_cuda_ledger *l, const nb_batch *b, const nb_seq *s, nb_cuda_seq_plan *out, nb_error *err)
 {
-    nb_cuda_ledger *l = &d->ledger[s->slot];
-    if (s->n_past == 0) l->n_folded = l->n_journal = 0;
+    if (s->n_past == 0) *l = {}, l->mtp = true;
     int keep = s->n_past - l->n_folded;
-    if (keep < 0 || keep > l->n_journal)
+    if (s->n_past < l->n_sure || keep < 0 || keep > l->n_journal)
         return nb_error_set(
             err, NB_ERR_INPUT,
-            "slot %d has absorbed %d tokens and %d more that can be dropped; the batch says n_past = %d", s->slot,
-            l->n_folded, l->n_journal, s->n_past);
-    out->slot = s->slot, out->n_past = s->n_past, out->n_new = s->n_new, out->tok_first = s->tok_first,
-    out->n_keep = keep;
+            "batch: n_past is %d, but slot %d holds %d tokens, of which the %d drafts at the end can be dropped",
+            s->n_past, s->slot, l->n_folded + l->n_journal, l->n_folded + l->n_journal - l->n_sure);
+    if (b->tok[s->tok_first] == NB_TOKEN_LAST && !l->has_last)
+        return nb_error_set(err, NB_ERR_INPUT, "batch: a sequence starts with NB_TOKEN_LAST, but slot %d drew nothing",
+                            s->slot);
     bool room = keep + s->n_new <= NB_JOURNAL_ROWS;
-    out->n_commit = room ? -1 : s->n_new - s->n_draft;
-    if (room)
-        l->n_journal = keep + s->n_new;
-    else
-        l->n_folded = s->n_past + s->n_new - s->n_draft, l->n_journal = s->n_draft;
+    *out = {};
+    out->gdn = {s->slot, s->n_past, s->n_new, s->tok_first, keep, room ? -1 : s->n_new - s->n_draft};
+    out->late = !room && s->n_draft > 0;
+    if (out->late) out->gdn.n_new -= s->n_draft;
+    out->mtp_keep = s->n_past - l->n_sure;
+    l->n_sure = s->n_past + s->n_new - s->n_draft;
+    l->n_journal = room ? keep + s->n_new : s->n_draft;
+    if (!room) l->n_folded = l->n_sure;
+    l->mtp = l->mtp && s->n_propose > 0;
+    out->mtp = l->mtp;
     return NB_OK;
 }
 
-static int limits(const nb_cuda *d, const nb_batch *b, nb_error *err)
+// The ledger behind this batch goes to d->staged, what the step does with each sequence to d->plan.
+static int plan_batch(nb_cuda *d, const nb_batch *b, nb_error *err)
+{
+    memcpy(d->staged, d->ledger, (size_t)(d->reserve.n_slot + 1) * sizeof *d->staged);
+    for (int i = 0; i < b->n_copy; i++) d->staged[b->copy[i].to] = d->staged[b->copy[i].from];
+    for (int i = 0; i < b->n_seq; i++)
+        NB_TRY(plan_seq(&d->staged[b->seq[i].slot], b, &b->seq[i], &d->plan[i], err));
+    for (int i = 0; i < b->n_row; i++)
+        if (b->row[i].flags & NB_ROW_SAMPLE) d->staged[b->seq[b->row[i].seq].slot].has_last = true;
+    return NB_OK;
+}
+
+int nb_cuda_meta_check(const nb_cuda *d, const nb_batch *b, nb_error *err)
 {
     const nb_reserve *r = &d->reserve;
-    if (b->n_tok <= 0 || b->n_tok > r->max_tok || b->n_seq > r->max_seq || b->n_row > r->max_row)
+    if (b->n_tok > r->max_tok || b->n_seq > r->max_seq || b->n_row > r->max_row)
         return nb_error_set(err, NB_ERR_LIMIT,
                             "a batch of %d tokens, %d sequences and %d rows is over what was reserved (%d, %d, %d)",
                             b->n_tok, b->n_seq, b->n_row, r->max_tok, r->max_seq, r->max_row);
-    for (int i = 0; i < b->n_seq; i++)
-        if (b->seq[i].slot < 0 || b->seq[i].slot >= r->n_slot)
-            return nb_error_set(err, NB_ERR_INPUT, "sequence %d of the batch has slot %d of %d", i, b->seq[i].slot,
-                                r->n_slot);
-    for (int i = 0; i < b->n_page; i++)
-        if (b->page[i] < 0 || b->page[i] >= r->n_page)
-            return nb_error_set(err, NB_ERR_INPUT, "page %d of the batch is %d of %d", i, b->page[i], r->n_page);
-    return NB_OK;
+    return nb_batch_check(b, d->model->config.vocab_size, r->n_slot, r->n_page, err);
 }
 
 static bool is_shaped(const nb_row *r)
@@ -80,6 +101,7 @@ static void count(const nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_meta 
     for (int i = 0; i < b->n_seq; i++) {
         m->n_tile += nb_ceil_div((int64_t)b->seq[i].n_new * d->group, NB_ATTENTION_COLUMNS);
         if (b->seq[i].n_new > NB_JOURNAL_ROWS) m->long_rows = 1;
+        m->n_gdn_late += d->plan[i].late;
     }
     m->n_tile += pad * nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
     for (int i = 0; i < b->n_row; i++) m->shaped |= is_shaped(&b->row[i]);
@@ -95,10 +117,11 @@ static nb_seq padding_seq(const nb_cuda *d, const nb_batch *b, int i)
     return s;
 }
 
-static int write_seq(nb_cuda *d, const nb_seq *s, int i, uint8_t *to, const nb_cuda_meta *m, int *n_tile, nb_error *err)
+static void write_seq(const nb_cuda *d, const nb_seq *s, const nb_gdn_seq *gdn, int i, uint8_t *to,
+                      const nb_cuda_meta *m, int *n_tile)
 {
     ((nb_seq *)(to + m->seq))[i] = *s;
-    NB_TRY(plan_seq(d, s, &((nb_gdn_seq *)(to + m->gdn_seq))[i], err));
+    ((nb_gdn_seq *)(to + m->gdn_seq))[i] = *gdn;
     nb_attention_seq a = {s->n_past, s->n_new, s->tok_first, s->page_first};
     ((nb_attention_seq *)(to + m->attention_seq))[i] = a;
     for (int c = 0; c < s->n_new * d->group; c += NB_ATTENTION_COLUMNS) {
@@ -109,40 +132,65 @@ static int write_seq(nb_cuda *d, const nb_seq *s, int i, uint8_t *to, const nb_c
         ((int32_t *)(to + m->tok_slot))[s->tok_first + j] = s->slot;
         ((int32_t *)(to + m->tok_seq))[s->tok_first + j] = i;
     }
-    return NB_OK;
+}
+
+// The padding behind the batch's own sequences and rows; its rows draw nothing.
+static void write_padding(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m, int *n_tile)
+{
+    for (int i = 0; i < m->n_seq - b->n_seq; i++) {
+        nb_seq s = padding_seq(d, b, i);
+        nb_gdn_seq gdn = {s.slot, 0, 1, s.tok_first, 0, -1};
+        write_seq(d, &s, &gdn, b->n_seq + i, to, m, n_tile);
+        ((int32_t *)(to + m->tok))[s.tok_first] = 0;
+        ((int32_t *)(to + m->page))[s.page_first] = d->reserve.n_page;
+    }
+    for (int i = b->n_row; i < m->n_row; i++) {
+        nb_row none = {};
+        none.tok = i, none.seq = i, none.target = -1, none.mask_first = -1, none.sampling.repetition_penalty = 1;
+        ((nb_row *)(to + m->row))[i] = none;
+    }
+}
+
+// Drafts of a sequence whose journal is folded: appended to the empty journal behind the fold.
+static void write_late(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m)
+{
+    nb_gdn_seq *late = (nb_gdn_seq *)(to + m->gdn_late);
+    for (int i = 0; i < b->n_seq; i++) {
+        const nb_gdn_seq *g = &d->plan[i].gdn;
+        if (d->plan[i].late)
+            *late++ = {g->slot, g->n_past + g->n_new, b->seq[i].n_draft, g->tok_first + g->n_new, 0, -1};
+    }
+}
+
+static void write_arrays(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m)
+{
+    int n_tile = 0;
+    for (int i = 0; i < b->n_seq; i++) write_seq(d, &b->seq[i], &d->plan[i].gdn, i, to, m, &n_tile);
+    memcpy(to + m->tok, b->tok, (size_t)b->n_tok * 4);
+    memcpy(to + m->page, b->page, (size_t)b->n_page * 4);
+    if (b->n_row) memcpy(to + m->row, b->row, (size_t)b->n_row * sizeof *b->row);
+    write_padding(d, b, to, m, &n_tile);
+    for (int i = 0; i < m->n_row; i++) ((int32_t *)(to + m->row_tok))[i] = ((const nb_row *)(to + m->row))[i].tok;
+    if (b->n_history) memcpy(to + m->history, b->history, (size_t)b->n_history * sizeof(nb_history));
+    if (b->n_bias) memcpy(to + m->bias, b->bias, (size_t)b->n_bias * sizeof(nb_bias));
+    if (b->n_mask) memcpy(to + m->mask, b->mask, (size_t)b->n_mask * 4);
+    write_late(d, b, to, m);
+    nb_cuda_meta_mtp_write(d, b, to, m);
 }
 
 int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, uint8_t *to, nb_cuda_meta *m, nb_error *err)
 {
-    NB_TRY(limits(d, b, err));
     *m = {};
+    NB_TRY(plan_batch(d, b, err));
     count(d, b, bucket, m);
-    lay_out(m, b);
+    nb_cuda_meta_mtp_count(d, b, m);
+    lay_out(d, m, b);
     if (m->bytes > d->meta_capacity)
         return nb_error_set(err, NB_ERR_LIMIT,
                             "the batch's pages, history and masks take %lld bytes; %lld are reserved",
                             (long long)m->bytes, (long long)d->meta_capacity);
-    for (int i = 0; i < b->n_copy; i++) d->ledger[b->copy[i].to] = d->ledger[b->copy[i].from];
-    int n_tile = 0, pad = m->n_seq - b->n_seq;
-    for (int i = 0; i < b->n_seq; i++) NB_TRY(write_seq(d, &b->seq[i], i, to, m, &n_tile, err));
-    memcpy(to + m->tok, b->tok, (size_t)b->n_tok * 4);
-    memcpy(to + m->page, b->page, (size_t)b->n_page * 4);
-    for (int i = 0; i < pad; i++) {
-        nb_seq s = padding_seq(d, b, i);
-        NB_TRY(write_seq(d, &s, b->n_seq + i, to, m, &n_tile, err));
-        ((int32_t *)(to + m->tok))[s.tok_first] = 0;
-        ((int32_t *)(to + m->page))[s.page_first] = d->reserve.n_page;
-    }
-    nb_row *row = (nb_row *)(to + m->row);
-    if (b->n_row) memcpy(row, b->row, (size_t)b->n_row * sizeof *row);
-    for (int i = b->n_row; i < m->n_row; i++) { // padding rows draw nothing
-        nb_row none = {};
-        none.tok = i, none.seq = i, none.target = -1, none.mask_first = -1, none.sampling.repetition_penalty = 1;
-        row[i] = none;
-    }
-    for (int i = 0; i < m->n_row; i++) ((int32_t *)(to + m->row_tok))[i] = row[i].tok;
-    if (b->n_history) memcpy(to + m->history, b->history, (size_t)b->n_history * sizeof(nb_history));
-    if (b->n_bias) memcpy(to + m->bias, b->bias, (size_t)b->n_bias * sizeof(nb_bias));
-    if (b->n_mask) memcpy(to + m->mask, b->mask, (size_t)b->n_mask * 4);
+    write_arrays(d, b, to, m);
+    nb_cuda_ledger *next = d->staged;
+    d->staged = d->ledger, d->ledger = next;
     return NB_OK;
 }
