@@ -34,7 +34,8 @@ __device__ static void norm_rotate(const nb_cuda_attention &p, const float *x, c
 }
 
 // q, k, v of a token from head_first on: q to its buffer, k and v to the cache. One block a token, one warp a head.
-__global__ void __launch_bounds__(PREPARE_THREADS) prepare_qkv_kernel(const __grid_constant__ nb_cuda_attention p, int head_first)
+__global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare_qkv_kernel(const __grid_constant__ nb_cuda_attention p, int head_first)
 {
     __shared__ float buffer[PREPARE_THREADS / 32][D_HEAD_MAX];
     nb_grid_release();

@@ -24,7 +24,7 @@ typedef struct nb_cuda_layer {
     nb_cuda_matrix q, k, v, o; // full attention
     const float *q_norm, *k_norm;
     float k_scale, v_scale;
-    int kv_first; // keys before this one are not there: 1 in the MTP module, else 0
+    int kv_first;                     // keys before this one are not there: 1 in the MTP module, else 0
     nb_cuda_matrix qkv, z, b, a, out; // Gated DeltaNet
     const float *conv1d, *A_log, *dt_bias, *norm;
     nb_cuda_matrix router, shared_gate;
@@ -40,7 +40,7 @@ typedef struct nb_cuda_mtp_weights { // cuda_mtp.cu
 } nb_cuda_mtp_weights;
 
 typedef struct nb_cuda_weights {
-    nb_cuda_layer *layer;  // [n_layer], host
+    nb_cuda_layer *layer; // [n_layer], host
     bool has_mtp;
     nb_cuda_mtp_weights mtp;
     const uint16_t *embed; // [vocab][d_model] bf16
@@ -71,13 +71,13 @@ typedef struct nb_cuda_scratch {  // one step's activations; shapes with T = max
     nb_head_part *head_part;
     nb_row_result *result;
     // of the MTP module; S = max_seq
-    int32_t *tok;               // [T] the batch's tokens, NB_TOKEN_LAST resolved
-    uint16_t *final_hidden;     // [T][d_model padded] behind the final norm
-    uint16_t *concat;           // [T][2 * d_model padded]
-    uint16_t *draft_hidden;     // [S][d_model padded] the module's output, for its next round
-    float *draft_logits;        // [S][vocab]
-    int32_t *draft_tok;         // [S] the token that a draft's next row embeds, -1: none
-    int32_t *draft_row;         // [S] the batch's row whose hidden state its first row takes
+    int32_t *tok;                      // [T] the batch's tokens, NB_TOKEN_LAST resolved
+    uint16_t *final_hidden;            // [T][d_model padded] behind the final norm
+    uint16_t *concat;                  // [T][2 * d_model padded]
+    uint16_t *draft_hidden;            // [S][d_model padded] the module's output, for its next round
+    float *draft_logits;               // [S][vocab]
+    int32_t *draft_tok;                // [S] the token that a draft's next row embeds, -1: none
+    int32_t *draft_row;                // [S] the batch's row whose hidden state its first row takes
     int32_t (*proposal)[NB_DRAFT_MAX]; // [S]
     void *block;
     int64_t bytes;
@@ -101,12 +101,12 @@ typedef struct nb_mtp_keep { // hidden states that the next step's first row may
     int32_t slot, first, n;  // rows of the batch
 } nb_mtp_keep;
 
-typedef struct nb_mtp_draft {  // a sequence that proposes
-    int32_t i_seq;             // of the batch
-    int32_t row, last;         // its last definitive token, and its last token
-    int32_t row_first, n_row;  // the batch's output rows from the first of this sequence on
-    int32_t behind;            // tokens of the sequence up to and with `row`
-    int32_t page_first;        // its pages and one of its own behind them
+typedef struct nb_mtp_draft { // a sequence that proposes
+    int32_t i_seq;            // of the batch
+    int32_t row, last;        // its last definitive token, and its last token
+    int32_t row_first, n_row; // the batch's output rows from the first of this sequence on
+    int32_t behind;           // tokens of the sequence up to and with `row`
+    int32_t page_first;       // its pages and one of its own behind them
 } nb_mtp_draft;
 
 typedef struct nb_cuda_seq_plan { // what a step does with a sequence's slot
@@ -123,19 +123,20 @@ typedef struct nb_cuda_meta {
     int long_rows, shaped;
     int n_gdn_late; // sequences whose drafts go to the journal in a launch of their own, behind the fold ..
     int64_t gdn_late;
-    // the MTP module: what it absorbs, and who proposes (falling n_propose, so that a round's drafts are the first ones)
+    // the MTP module: what it absorbs, and who proposes (falling n_propose, so that a round's drafts are the first
+    // ones)
     int n_mtp_row, n_mtp_seq, n_mtp_keep, n_mtp_tile, n_draft, n_draft_page;
     int n_round[NB_DRAFT_MAX]; // drafts of round i
     int64_t mtp_row, mtp_keep, mtp_attention_seq, mtp_tile, mtp_tok_seq, draft, draft_seq, draft_tile, draft_tok_seq,
         draft_page;
 } nb_cuda_meta;
 
-typedef struct nb_cuda_flight { // a submitted step
-    uint8_t *meta;              // pinned
-    nb_row_result *result;      // pinned, [max_row]
-    float *logits;              // [max_row][vocab], made when first asked for
+typedef struct nb_cuda_flight {        // a submitted step
+    uint8_t *meta;                     // pinned
+    nb_row_result *result;             // pinned, [max_row]
+    float *logits;                     // [max_row][vocab], made when first asked for
     int32_t (*proposal)[NB_DRAFT_MAX]; // pinned, [max_seq]
-    bool *row_logits;           // [max_row] whose logits were asked for
+    bool *row_logits;                  // [max_row] whose logits were asked for
     cudaEvent_t begin, end;
     int n_row, n_seq;
     bool logits_wanted;
@@ -166,8 +167,8 @@ typedef struct nb_cuda {
     uint8_t *meta;
     int64_t meta_capacity, layer_page_bytes, slot_floats, slot_halfs, layer_floats, layer_halfs;
     int n_attention, n_deltanet, group; // query heads per KV head
-    nb_cuda_ledger *ledger, *staged; // [n_slot + 1]; staged: the next one while a batch is being checked
-    nb_cuda_seq_plan *plan;          // [max_seq] of the batch being checked
+    nb_cuda_ledger *ledger, *staged;    // [n_slot + 1]; staged: the next one while a batch is being checked
+    nb_cuda_seq_plan *plan;             // [max_seq] of the batch being checked
     nb_cuda_flight flight[NB_CUDA_FLIGHTS];
     int64_t n_submitted, n_waited;
     nb_cuda_graph graph[NB_CUDA_BUCKET_MAX + 1];

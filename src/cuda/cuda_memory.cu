@@ -133,9 +133,8 @@ static int reserve_pages(nb_cuda *d, nb_error *err)
     size_t free_bytes = 0, total = 0;
     NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
     if (d->reserve.n_page == 0 && page > 0) {
-        int64_t usable =
-            (int64_t)free_bytes - SLACK_BYTES - tail_bytes(d) -
-            (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
+        int64_t usable = (int64_t)free_bytes - SLACK_BYTES - tail_bytes(d) -
+                         (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
         int64_t n = usable / page - 1;
         d->reserve.n_page = (int)(n < 0 ? 0 : n > PAGES_MAX ? PAGES_MAX : n);
         if (d->reserve.n_page == 0)

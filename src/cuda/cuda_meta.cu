@@ -69,8 +69,7 @@ static int plan_batch(nb_cuda *d, const nb_batch *b, nb_error *err)
 {
     memcpy(d->staged, d->ledger, (size_t)(d->reserve.n_slot + 1) * sizeof *d->staged);
     for (int i = 0; i < b->n_copy; i++) d->staged[b->copy[i].to] = d->staged[b->copy[i].from];
-    for (int i = 0; i < b->n_seq; i++)
-        NB_TRY(plan_seq(&d->staged[b->seq[i].slot], b, &b->seq[i], &d->plan[i], err));
+    for (int i = 0; i < b->n_seq; i++) NB_TRY(plan_seq(&d->staged[b->seq[i].slot], b, &b->seq[i], &d->plan[i], err));
     for (int i = 0; i < b->n_row; i++)
         if (b->row[i].flags & NB_ROW_SAMPLE) d->staged[b->seq[b->row[i].seq].slot].has_last = true;
     return NB_OK;

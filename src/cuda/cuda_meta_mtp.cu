@@ -73,12 +73,13 @@ static void write_draft(const nb_cuda *d, const nb_batch *b, int i_seq, int i, i
                         const nb_cuda_meta *m)
 {
     const nb_seq *s = &b->seq[i_seq];
-    int last = s->tok_first + s->n_new - 1, row = last - s->n_draft, heads = nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
+    int last = s->tok_first + s->n_new - 1, row = last - s->n_draft,
+        heads = nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
     int row_first = 0, n_row = 0;
     for (int r = b->n_row - 1; r >= 0; r--)
         if (b->row[r].seq == i_seq) row_first = r, n_row++;
-    ((nb_mtp_draft *)(to + m->draft))[i] = {
-        i_seq, row, last, row_first, n_row, s->n_past + row - s->tok_first + 1, page_first};
+    ((nb_mtp_draft *)(to + m->draft))[i] = {i_seq,     row, last, row_first, n_row, s->n_past + row - s->tok_first + 1,
+                                            page_first};
     add_tiles((nb_attention_tile *)(to + m->draft_tile) + i * heads, i, d->group);
     ((int32_t *)(to + m->draft_tok_seq))[i] = i;
     int32_t *page = (int32_t *)(to + m->draft_page) + page_first;

@@ -17,8 +17,8 @@
 
 enum { NORM_THREADS = 256, ARGMAX_THREADS = 1024 };
 
-typedef struct mtp_args { // what the kernels of this file share
-    const uint16_t *embed;  // [vocab][d_model]
+typedef struct mtp_args {  // what the kernels of this file share
+    const uint16_t *embed; // [vocab][d_model]
     const float *embedding_norm, *hidden_norm;
     float eps;
     int d_model, vocab, stride, concat_stride; // strides of rows of hidden states and of concat
@@ -91,8 +91,8 @@ __global__ void __launch_bounds__(NORM_THREADS) draft_kernel(mtp_args p, int rou
 {
     __shared__ float red[32];
     int i = blockIdx.x;
-    const uint16_t *hidden = round == 0 ? p.final_hidden + (int64_t)p.draft_row[i] * p.stride
-                                        : p.draft_hidden + (int64_t)i * p.stride;
+    const uint16_t *hidden =
+        round == 0 ? p.final_hidden + (int64_t)p.draft_row[i] * p.stride : p.draft_hidden + (int64_t)i * p.stride;
     concat_row(p, i, max(p.draft_tok[i], 0), hidden, red);
     if (threadIdx.x == 0 && round > 0) p.draft_seq[i].n_past++;
 }
@@ -129,7 +129,8 @@ static mtp_args args_of(const nb_cuda_step *s)
     p.final_hidden = d->scratch.final_hidden, p.slot_hidden = d->hidden, p.tok = d->scratch.tok;
     p.concat = d->scratch.concat, p.draft_hidden = d->scratch.draft_hidden;
     p.draft_tok = d->scratch.draft_tok, p.draft_row = d->scratch.draft_row, p.proposal = d->scratch.proposal;
-    p.draft = (const nb_mtp_draft *)(d->meta + s->m->draft), p.draft_seq = (nb_attention_seq *)(d->meta + s->m->draft_seq);
+    p.draft = (const nb_mtp_draft *)(d->meta + s->m->draft),
+    p.draft_seq = (nb_attention_seq *)(d->meta + s->m->draft_seq);
     return p;
 }
 
@@ -239,8 +240,9 @@ int nb_cuda_mtp_run(const nb_cuda_step *step)
     NB_TRY(absorb(&s));
     NB_TRY(nb_cuda_start(&s.at, keep_hidden_kernel, m->n_mtp_keep, NORM_THREADS, 0, s.err, args_of(&s),
                          (const nb_mtp_keep *)(d->meta + m->mtp_keep)));
-    NB_TRY(nb_cuda_start(&s.at, anchor_kernel, nb_ceil_div(m->n_draft, NORM_THREADS), NORM_THREADS, 0, s.err, args_of(&s),
-                         m->n_draft, (const nb_row *)(d->meta + m->row), (const nb_row_result *)d->scratch.result));
+    NB_TRY(nb_cuda_start(&s.at, anchor_kernel, nb_ceil_div(m->n_draft, NORM_THREADS), NORM_THREADS, 0, s.err,
+                         args_of(&s), m->n_draft, (const nb_row *)(d->meta + m->row),
+                         (const nb_row_result *)d->scratch.result));
     for (int round = 0; round < NB_DRAFT_MAX && m->n_round[round] > 0; round++) NB_TRY(propose(&s, round));
     return NB_OK;
 }

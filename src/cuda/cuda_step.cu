@@ -187,9 +187,8 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
                                    m.input_stride, s->err));
     }
     NB_TRY(nb_cuda_moe_run(&s->at, &m, s->err));
-    NB_TRY(nb_cuda_tap_experts(s, &m, w));
-    if (i_layer < 0) return NB_OK;
-    return nb_cuda_tap_rows(s, NB_TAP_ROUTER, i_layer, r.top_weight, r.n_tok, r.top_k, r.top_index);
+    if (i_layer >= 0) NB_TRY(nb_cuda_tap_rows(s, NB_TAP_ROUTER, i_layer, r.top_weight, r.n_tok, r.top_k, r.top_index));
+    return nb_cuda_tap_experts(s, &m, w);
 }
 
 // The hidden states of all tokens, for taps and for the MTP module; the head makes its own rows' itself.
@@ -218,7 +217,8 @@ static int run_head(const nb_cuda_step *s)
     nb_cuda_dense_add(&out, &d->weights.lm_head, NB_OUT_F32, d->scratch.logits, c->vocab_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, lm_head));
     NB_TRY(nb_cuda_dense_run(&s->at, &out, s->err));
-    NB_TRY(nb_cuda_tap_rows(s, NB_TAP_LOGITS, c->num_hidden_layers, d->scratch.logits, s->m->n_row, c->vocab_size, NULL));
+    NB_TRY(
+        nb_cuda_tap_rows(s, NB_TAP_LOGITS, c->num_hidden_layers, d->scratch.logits, s->m->n_row, c->vocab_size, NULL));
     nb_cuda_head h = {};
     h.n_row = s->m->n_row, h.vocab = c->vocab_size, h.shaped = s->m->shaped;
     h.row = (const nb_row *)(d->meta + s->m->row), h.seq = (const nb_seq *)(d->meta + s->m->seq),

@@ -14,7 +14,7 @@ typedef struct nb_cuda_step {
 
 // cuda_step.cu: each normalises the residual stream, works, and adds its result to it.
 int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *layer);
-int nb_cuda_attention_absorb(const nb_cuda_step *s, const nb_cuda_layer *layer); // keys and values only
+int nb_cuda_attention_absorb(const nb_cuda_step *s, const nb_cuda_layer *layer);       // keys and values only
 int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *layer, int i_layer); // -1: of the MTP module
 nb_cuda_dense nb_cuda_dense_of(const nb_cuda_step *s, nb_cuda_source source);
 nb_cuda_source nb_cuda_norm_of(const nb_cuda_step *s, const float *weight); // of the residual stream
@@ -23,7 +23,8 @@ void nb_cuda_dense_add(nb_cuda_dense *dense, const nb_cuda_matrix *m, int kind, 
 // cuda_mtp.cu: behind the head, if some sequence wants proposals.
 int nb_cuda_mtp_run(const nb_cuda_step *s);
 
-// cuda_tap.cu. Without a tap they do nothing; with one they wait for the stream, so such steps are slow and never graphs.
+// cuda_tap.cu. Without a tap they do nothing; with one they wait for the stream, so such steps are slow and never
+// graphs.
 int nb_cuda_tap_rows(const nb_cuda_step *s, nb_tap_site site, int layer, const float *gpu, int64_t n_row, int64_t n_col,
                      const int32_t *index);
 int nb_cuda_tap_bf16(const nb_cuda_step *s, nb_tap_site site, int layer, const uint16_t *gpu, int64_t n_row, int n_col,

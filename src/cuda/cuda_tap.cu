@@ -123,7 +123,8 @@ static void call_expert(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_
     int n = 0, d = moe->d_model, ff = moe->d_ff, n_pair = moe->n_tok * moe->route.top_k;
     for (int i = 0; i < n_pair; i++)
         if (r->index[i] == e)
-            memcpy(gathered + (int64_t)n++ * d, hidden + (int64_t)(i / moe->route.top_k) * d, (size_t)d * sizeof(float));
+            memcpy(gathered + (int64_t)n++ * d, hidden + (int64_t)(i / moe->route.top_k) * d,
+                   (size_t)d * sizeof(float));
     call_input(s, &w->gate_proj, n, gathered);
     call_input(s, &w->up_proj, n, gathered);
     n = 0;
@@ -157,13 +158,14 @@ int nb_cuda_tap_experts(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_
     int widest = moe->d_ff > moe->d_ff_shared ? moe->d_ff : moe->d_ff_shared;
     float *hidden = (float *)malloc((size_t)T * (size_t)moe->d_model * sizeof(float));
     float *inter = (float *)malloc((size_t)(n_inter > T ? n_inter : T) * (size_t)widest * sizeof(float));
-    float *gathered = (float *)malloc((size_t)T * (size_t)(moe->d_model > widest ? moe->d_model : widest) * sizeof(float));
+    float *gathered =
+        (float *)malloc((size_t)T * (size_t)(moe->d_model > widest ? moe->d_model : widest) * sizeof(float));
     routing at = {};
     int f16 = up->kind == NB_KIND_FP8_A8;
     int code = fetch_routing(s, r, &at);
     if (code == NB_OK)
-        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride, f16, up->input_scale,
-                           hidden);
+        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride, f16,
+                           up->input_scale, hidden);
     if (code == NB_OK)
         code = fetch_halfs(s, moe->inter, n_inter, down->n_in, moe->inter_stride, down->kind == NB_KIND_FP8_A8,
                            down->input_scale, inter);
