@@ -293,7 +293,8 @@ static int add_moe(loader *l, const nb_moe_weights *w, nb_cuda_layer *out)
     NB_TRY(add_matrix(l, &out->shared_gate_up, &w->shared_expert.gate_proj, &w->shared_expert.up_proj));
     NB_TRY(add_matrix(l, &out->shared_down, &w->shared_expert.down_proj, NULL));
     bool a8 = out->shared_gate_up.kind == NB_KIND_FP8_A8 || x->gate_up.kind == NB_KIND_FP8_A8;
-    bool same = out->shared_gate_up.kind == x->gate_up.kind && out->shared_gate_up.input_scale == x->gate_up.input_scale;
+    bool same =
+        out->shared_gate_up.kind == x->gate_up.kind && out->shared_gate_up.input_scale == x->gate_up.input_scale;
     if (!a8 || same) return NB_OK; // inputs are prepared once, in one format
     return nb_error_set(l->err, NB_ERR_INPUT,
                         "the shared expert and the routed experts have FP8 inputs of different scales; CUDA needs one");

@@ -167,7 +167,7 @@ static int run_head(const nb_cuda_step *s, uint16_t *hidden, float *logits)
     const nb_linear *lm_head[] = {&d->model->lm_head};
     nb_cuda_source last = nb_cuda_norm_of(s, d->weights.mtp.norm);
     int stride = nb_cuda_padded(d->model->config.hidden_size);
-    NB_TRY(nb_cuda_prepare_run(&s->at, &last, s->m->n_tok, 0, 0, hidden, stride, s->err));
+    NB_TRY(nb_cuda_prepare_run(&s->at, &last, s->m->n_tok, 0, NULL, hidden, stride, s->err));
     nb_cuda_dense out = nb_cuda_dense_of(s, last);
     nb_cuda_dense_add(&out, &d->weights.lm_head, NB_OUT_F32, logits, d->model->config.vocab_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, lm_head));

@@ -198,7 +198,7 @@ static int run_final_norm(const nb_cuda_step *s)
     int d_model = d->model->config.hidden_size, stride = nb_cuda_padded(d_model);
     if (!d->tap && s->m->n_draft == 0) return NB_OK;
     nb_cuda_source all = nb_cuda_norm_of(s, d->weights.norm);
-    NB_TRY(nb_cuda_prepare_run(&s->at, &all, s->m->n_tok, 0, 0, d->scratch.final_hidden, stride, s->err));
+    NB_TRY(nb_cuda_prepare_run(&s->at, &all, s->m->n_tok, 0, NULL, d->scratch.final_hidden, stride, s->err));
     return nb_cuda_tap_bf16(s, NB_TAP_FINAL_NORM, d->model->config.num_hidden_layers, d->scratch.final_hidden,
                             s->m->n_tok, d_model, stride);
 }

@@ -83,8 +83,8 @@ int nb_cuda_tap_inputs(const nb_cuda_step *s, const nb_cuda_dense *dense, const 
     for (int i = 0; i < dense->n_matrix && code == NB_OK; i++) {
         const nb_cuda_matrix *m = &dense->matrix[i];
         int stride = m->n_k_tile * NB_CUDA_K_TILE, f16 = m->kind == NB_KIND_FP8_A8;
-        code = nb_cuda_prepare_run(&s->at, &dense->source, dense->n_tok, f16, m->input_scale, dense->input, stride,
-                                   s->err);
+        code = nb_cuda_prepare_run(&s->at, &dense->source, dense->n_tok, m->input_scale, f16 ? dense->input : NULL,
+                                   f16 ? NULL : dense->input, stride, s->err);
         if (code == NB_OK) code = fetch_halfs(s, dense->input, dense->n_tok, n_in, stride, f16, m->input_scale, data);
         if (code == NB_OK) call_input(s, linear[i], dense->n_tok, data);
     }

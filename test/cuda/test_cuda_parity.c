@@ -1,7 +1,7 @@
-// The CUDA device against the CPU device at every tap: the demo in BF16 and quantized, and four layers of the full shape
-// with dummy weights in every format, made by each device for itself. Lengths of all kinds, mixtures of prefill and
-// decode, drafts that are dropped, copied slots, both KV formats, long contexts, the MTP module. Skipped where there is
-// no GPU.
+// The CUDA device against the CPU device at every tap: the demo in BF16 and quantized, and four layers of the full
+// shape with dummy weights in every format, made by each device for itself. Lengths of all kinds, mixtures of prefill
+// and decode, drafts that are dropped, copied slots, both KV formats, long contexts, the MTP module. Skipped where
+// there is no GPU.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,31 +43,53 @@ static const char long_shape[] =
     "\"eos_token_id\": 1, \"rope_parameters\": {\"rope_theta\": 10000000, \"partial_rotary_factor\": 0.25}}}";
 
 // Inputs of matrices, keys and values are bf16 on both devices; the GPU also rounds what goes between its kernels. Two
-// kernel sets of the CPU, one with chunked Gated DeltaNet, differ by means of up to 4e-2 (logits of the full shape).
-static const nb_parity_tolerance tolerance = {
-    .median = {[NB_TAP_RESIDUAL] = 2e-2,
-               [NB_TAP_MIXER] = 2e-2,
-               [NB_TAP_LINEAR_INPUT] = 3e-2,
-               [NB_TAP_ROUTER] = 2e-2,
-               [NB_TAP_GDN_STATE] = 2e-2,
-               [NB_TAP_CONV_STATE] = 2e-2,
-               [NB_TAP_FINAL_NORM] = 3e-2,
-               [NB_TAP_LOGITS] = 3e-2,
-               [NB_TAP_MTP_HIDDEN] = 3e-2,
-               [NB_TAP_MTP_LOGITS] = 3e-2},
-    .mean = {[NB_TAP_RESIDUAL] = 3e-2,
-             [NB_TAP_MIXER] = 4e-2,
-             [NB_TAP_LINEAR_INPUT] = 4e-2,
-             [NB_TAP_ROUTER] = 3e-2,
-             [NB_TAP_GDN_STATE] = 3e-2,
-             [NB_TAP_CONV_STATE] = 3e-2,
-             [NB_TAP_FINAL_NORM] = 8e-2,
-             [NB_TAP_LOGITS] = 8e-2,
-             [NB_TAP_MTP_HIDDEN] = 5e-2,
-             [NB_TAP_MTP_LOGITS] = 5e-2},
-    .n_off = 0.01,
-    .n_flip = 0.75,
-    .margin = 0.25};
+// kernel sets of the CPU, one with chunked Gated DeltaNet, differ by means of up to 2e-2 (logits of the full shape).
+static const nb_parity_tolerance tolerance = {.median = {[NB_TAP_RESIDUAL] = 2e-2,
+                                                         [NB_TAP_MIXER] = 2e-2,
+                                                         [NB_TAP_LINEAR_INPUT] = 2e-2,
+                                                         [NB_TAP_ROUTER] = 2e-2,
+                                                         [NB_TAP_GDN_STATE] = 2e-2,
+                                                         [NB_TAP_CONV_STATE] = 2e-2,
+                                                         [NB_TAP_FINAL_NORM] = 2e-2,
+                                                         [NB_TAP_LOGITS] = 2e-2,
+                                                         [NB_TAP_MTP_HIDDEN] = 2e-2,
+                                                         [NB_TAP_MTP_LOGITS] = 2e-2},
+                                              .mean = {[NB_TAP_RESIDUAL] = 3e-2,
+                                                       [NB_TAP_MIXER] = 4e-2,
+                                                       [NB_TAP_LINEAR_INPUT] = 4e-2,
+                                                       [NB_TAP_ROUTER] = 3e-2,
+                                                       [NB_TAP_GDN_STATE] = 2e-2,
+                                                       [NB_TAP_CONV_STATE] = 2e-2,
+                                                       [NB_TAP_FINAL_NORM] = 8e-2,
+                                                       [NB_TAP_LOGITS] = 8e-2,
+                                                       [NB_TAP_MTP_HIDDEN] = 5e-2,
+                                                       [NB_TAP_MTP_LOGITS] = 5e-2},
+                                              .n_off = 0.01,
+                                              .n_flip = 0.6,
+                                              .margin = 0.25};
+
+// With e4m3 inputs a rounding that falls the other way changes an input by up to a sixteenth, so differences of bf16's
+// size become several times larger at each projection (the CPU's own kernel sets then differ by up to 5e-2), and with
+// 256 nearly equal experts most tokens go elsewhere in some layer.
+static const nb_parity_tolerance tolerance_a8 = {.median = {[NB_TAP_RESIDUAL] = 4e-2,
+                                                            [NB_TAP_MIXER] = 4e-2,
+                                                            [NB_TAP_LINEAR_INPUT] = 6e-2,
+                                                            [NB_TAP_ROUTER] = 4e-2,
+                                                            [NB_TAP_GDN_STATE] = 4e-2,
+                                                            [NB_TAP_CONV_STATE] = 4e-2,
+                                                            [NB_TAP_FINAL_NORM] = 5e-2,
+                                                            [NB_TAP_LOGITS] = 5e-2},
+                                                 .mean = {[NB_TAP_RESIDUAL] = 8e-2,
+                                                          [NB_TAP_MIXER] = 0.15,
+                                                          [NB_TAP_LINEAR_INPUT] = 0.12,
+                                                          [NB_TAP_ROUTER] = 0.1,
+                                                          [NB_TAP_GDN_STATE] = 5e-2,
+                                                          [NB_TAP_CONV_STATE] = 5e-2,
+                                                          [NB_TAP_FINAL_NORM] = 0.4,
+                                                          [NB_TAP_LOGITS] = 0.4},
+                                                 .n_off = 0.02,
+                                                 .n_flip = 1,
+                                                 .margin = 1};
 
 typedef struct twins {
     nb_model *model[2]; // of the CPU, of the GPU: the same, or two of the same seed
@@ -187,10 +209,10 @@ static void run_script(nb_parity *p, int vocab)
     free(d);
 }
 
-static void check_pair(twins *pair, nb_kv_format kv, const char *what)
+static void check_pair(twins *pair, nb_kv_format kv, const nb_parity_tolerance *allowed, const char *what)
 {
     open_devices(pair, kv, false, N_PAGE + NB_DRIVE_PAGES, NB_DRIVE_TOKENS);
-    nb_parity *p = nb_parity_open(pair->device[0], pair->model[0], pair->device[1], pair->model[1], &tolerance);
+    nb_parity *p = nb_parity_open(pair->device[0], pair->model[0], pair->device[1], pair->model[1], allowed);
     run_script(p, pair->model[0]->config.vocab_size);
     close_devices(pair);
     nb_parity_close(p, what);
@@ -201,7 +223,7 @@ static void check_dummy(const char *shape, int n_expert, nb_mix mix, nb_kv_forma
     nb_device *gpu = open_gpu(false); // skips before the CPU works for nothing
     gpu->ops->close(gpu);
     twins pair = {.model = {dummy(shape, n_expert, mix, true), dummy(shape, n_expert, mix, false)}};
-    check_pair(&pair, kv, what);
+    check_pair(&pair, kv, mix == NB_MIX_PUBLISHED ? &tolerance_a8 : &tolerance, what);
     for (int i = 0; i < 2; i++) nb_model_close(pair.model[i]);
 }
 
@@ -209,7 +231,7 @@ static void demo_in_bf16(void **state)
 {
     (void)state;
     twins pair = {.model = {nb_demo_get()->model, nb_demo_get()->model}};
-    check_pair(&pair, NB_KV_BF16, "demo, BF16, KV bf16");
+    check_pair(&pair, NB_KV_BF16, &tolerance, "demo, BF16, KV bf16");
 }
 
 static void quantize_demo(nb_checkpoint **ckpt, nb_model **model)
@@ -236,7 +258,7 @@ static void demo_in_nvfp4(void **state)
     gpu->ops->close(gpu);
     quantize_demo(&ckpt, &model);
     twins pair = {.model = {model, model}};
-    check_pair(&pair, NB_KV_FP8, "demo, NVFP4, KV fp8");
+    check_pair(&pair, NB_KV_FP8, &tolerance, "demo, NVFP4, KV fp8");
     nb_model_close(model);
     nb_checkpoint_close(ckpt);
 }
@@ -292,7 +314,10 @@ static void long_context(nb_kv_format kv, const char *what)
     int past = 0;
     for (int chunk = 0; past <= CONTEXT; past += chunk) {
         bool tapped = past >= CONTEXT - 65;
-        chunk = past == CONTEXT - 65 ? 65 : past == CONTEXT ? 1 : past + CHUNK > CONTEXT - 65 ? CONTEXT - 65 - past : CHUNK;
+        chunk = past == CONTEXT - 65          ? 65
+                : past == CONTEXT             ? 1
+                : past + CHUNK > CONTEXT - 65 ? CONTEXT - 65 - past
+                                              : CHUNK;
         for (int i = 0; i < chunk; i++) tok[i] = any_token(past + i, 512);
         nb_seq seq = {.n_past = past, .n_new = chunk, .n_page = (past + chunk + NB_PAGE_TOKENS - 1) / NB_PAGE_TOKENS};
         nb_row row = {.tok = chunk - 1,
@@ -300,8 +325,14 @@ static void long_context(nb_kv_format kv, const char *what)
                       .target = -1,
                       .mask_first = -1,
                       .sampling = {.top_p = 1, .repetition_penalty = 1}};
-        nb_batch batch = {.n_tok = chunk, .n_seq = 1, .n_page = seq.n_page, .n_row = 1, .tok = tok, .seq = &seq,
-                          .page = page, .row = &row};
+        nb_batch batch = {.n_tok = chunk,
+                          .n_seq = 1,
+                          .n_page = seq.n_page,
+                          .n_row = 1,
+                          .tok = tok,
+                          .seq = &seq,
+                          .page = page,
+                          .row = &row};
         if (tapped) {
             nb_parity_step(p, &batch);
             continue;
@@ -386,11 +417,16 @@ static void mtp_of_the_demo(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(demo_in_bf16),           cmocka_unit_test(demo_in_nvfp4),
-        cmocka_unit_test(mtp_of_the_demo),        cmocka_unit_test(full_shape_published),
-        cmocka_unit_test(full_shape_bf16),        cmocka_unit_test(full_shape_fp8_blocks),
-        cmocka_unit_test(full_shape_experts),     cmocka_unit_test(plain_family_nvfp4),
-        cmocka_unit_test(plain_family_fp8_blocks), cmocka_unit_test(context_of_32k_fp8),
+        cmocka_unit_test(demo_in_bf16),
+        cmocka_unit_test(demo_in_nvfp4),
+        cmocka_unit_test(mtp_of_the_demo),
+        cmocka_unit_test(full_shape_published),
+        cmocka_unit_test(full_shape_bf16),
+        cmocka_unit_test(full_shape_fp8_blocks),
+        cmocka_unit_test(full_shape_experts),
+        cmocka_unit_test(plain_family_nvfp4),
+        cmocka_unit_test(plain_family_fp8_blocks),
+        cmocka_unit_test(context_of_32k_fp8),
         cmocka_unit_test(context_of_32k_bf16),
     };
     return nb_test_run("cuda_parity", tests);

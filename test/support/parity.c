@@ -9,7 +9,7 @@
 #include "model/bind.h"
 #include "support/check.h"
 
-enum { MESSAGES_MAX = 12 };
+enum { MESSAGES_MAX = 12, LAYERS_MAX = 64 };
 
 typedef struct record {
     nb_tap_site site;
@@ -39,15 +39,16 @@ struct nb_parity {
     int n_record, cap_record;
     const nb_batch *batch;
     nb_result result[2];
-    bool *flipped;       // [n_tok] of this step: the token's experts differ in some layer
+    bool *flipped; // [n_tok] of this step: the token's experts differ in some layer
     site_error site[NB_PARITY_SITES];
+    site_error layer[LAYERS_MAX]; // the mixer's, by layer: where it begins to grow
     int64_t n_tok, n_flip, n_drawn, n_other_tok;
     int n_step, n_wrong;
 };
 
-static const char *const site_names[NB_PARITY_SITES] = {
-    "residual", "mixer", "linear input", "router", "gdn state", "conv state", "final norm", "logits", "mtp hidden",
-    "mtp logits"};
+static const char *const site_names[NB_PARITY_SITES] = {"residual",   "mixer",      "linear input", "router",
+                                                        "gdn state",  "conv state", "final norm",   "logits",
+                                                        "mtp hidden", "mtp logits"};
 
 static int add_name(void *user, const nb_bound *bound, nb_error *err)
 {
@@ -139,7 +140,7 @@ static void complain(nb_parity *p, const record *r, const char *what)
 static int token_of(const nb_parity *p, const record *r, int64_t row)
 {
     bool wanted = r->site == NB_TAP_LOGITS || (r->site == NB_TAP_LINEAR_INPUT && r->linear >= 0 &&
-                                              strcmp(p->names[0].name[r->linear], "lm_head") == 0);
+                                               strcmp(p->names[0].name[r->linear], "lm_head") == 0);
     if (r->site == NB_TAP_GDN_STATE || r->site == NB_TAP_CONV_STATE || r->site >= NB_TAP_MTP_HIDDEN) return -1;
     if (wanted && r->n_row == p->batch->n_row) return p->batch->row[row].tok;
     return r->n_row == p->batch->n_tok ? (int)row : -1;
@@ -190,10 +191,13 @@ static void compare_rows(nb_parity *p, const record *want, const float *got)
         n++;
     }
     e->n_row += n;
+    for (int64_t i = 0; i < n && want->site == NB_TAP_MIXER && want->layer < LAYERS_MAX; i++)
+        p->layer[want->layer].sum += error[i], p->layer[want->layer].n_row++;
     qsort(error, (size_t)n, sizeof *error, by_size);
     if (n && !(error[n / 2] <= 10 * p->tolerance.median[want->site])) {
         char what[128];
-        snprintf(what, sizeof what, "half of %lld rows differ by %.2e of their norm or more", (long long)n, error[n / 2]);
+        snprintf(what, sizeof what, "half of %lld rows differ by %.2e of their norm or more", (long long)n,
+                 error[n / 2]);
         complain(p, want, what);
     }
     free(error);
@@ -228,8 +232,8 @@ static void compare_routing(nb_parity *p, const record *want, const nb_tap *tap)
     free(got);
 }
 
-// Not an expert's input once tokens have gone elsewhere: its rows may be other tokens'. Not the inputs of proposals, which
-// follow from the tokens proposed before.
+// Not an expert's input once tokens have gone elsewhere: its rows may be other tokens'. Not the inputs of proposals,
+// which follow from the tokens proposed before.
 static bool is_comparable(const nb_parity *p, const record *r)
 {
     if (r->linear < 0) return true;
@@ -342,12 +346,21 @@ static void check_site(nb_parity *p, int i)
     p->n_wrong += wrong;
 }
 
+static void print_layers(const nb_parity *p)
+{
+    print_message("  mixer by layer");
+    for (int i = 0; i < LAYERS_MAX; i++)
+        if (p->layer[i].n_row) print_message(" %.1e", p->layer[i].sum / (double)p->layer[i].n_row);
+    print_message("\n");
+}
+
 void nb_parity_close(nb_parity *p, const char *what)
 {
-    print_message("%s: %d steps, %lld of %lld tokens go elsewhere, %lld of %lld draws differ; largest (mean) error of a row:\n",
-                  what, p->n_step, (long long)p->n_flip, (long long)p->n_tok, (long long)p->n_other_tok,
-                  (long long)p->n_drawn);
+    print_message(
+        "%s: %d steps, %lld of %lld tokens go elsewhere, %lld of %lld draws differ; largest (mean) error of a row:\n",
+        what, p->n_step, (long long)p->n_flip, (long long)p->n_tok, (long long)p->n_other_tok, (long long)p->n_drawn);
     for (int i = 0; i < NB_PARITY_SITES; i++) check_site(p, i);
+    print_layers(p);
     if ((double)p->n_flip > p->tolerance.n_flip * (double)p->n_tok) p->n_wrong++;
     int n_wrong = p->n_wrong;
     for (int i = 0; i < 2; i++) free(p->names[i].linear), free(p->names[i].name);

@@ -2,9 +2,9 @@
 // its layer, matrix and row. The reference runs first and its taps are kept; the other device's are compared as they
 // come.
 //
-// A row's error is the norm of its difference over the norm of the reference's row. Rounding alone makes a few rows differ
-// much, where a norm divides by something small or a state nearly cancels, so the median and the mean are held to a
-// tolerance, and the share of rows that are off by more than half. Where two experts are nearly equal for a token,
+// A row's error is the norm of its difference over the norm of the reference's row. Rounding alone makes a few rows
+// differ much, where a norm divides by something small or a state nearly cancels, so the median and the mean are held
+// to a tolerance, and the share of rows that are off by more than half. Where two experts are nearly equal for a token,
 // rounding may choose either: such tokens are counted, and rows they touch are left out in that step.
 #ifndef NB_TEST_PARITY_H
 #define NB_TEST_PARITY_H
