@@ -10,7 +10,7 @@
 #include "cli/bench_device.h"
 #include "cli/byte_text.h"
 #include "cli/commands.h"
-#include "cli/session.h"
+#include "cli/session_options.h"
 
 enum { LIST_MAX = 16, KERNEL_MAX = 64, SEQUENCES_MAX = 4096 };
 
@@ -125,7 +125,7 @@ static int open_bench(const char *name, bench *b, nb_error *err)
     int64_t begin = nb_clock_us();
     NB_TRY(nb_command_checkpoint(name, &folder, err));
     if (!nb_checkpoint_has_weights(folder)) session_options.load_format = "dummy";
-    NB_TRY(nb_session_open_model(name, &session_options, &b->session, err));
+    NB_TRY(nb_command_open_model(name, &session_options, &b->session, err));
     int64_t load_us = nb_clock_us() - begin;
     NB_TRY(nb_bench_card_read(b->session.device, (int)session_options.n_thread, &b->card, err));
     if (bandwidth_gb_s > 0) b->card.read_rate = bandwidth_gb_s * 1e9;

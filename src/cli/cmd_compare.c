@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/session.h"
+#include "cli/session_options.h"
 #include "evaluate/divergence.h"
 
 static nb_session_options session_options = NB_SESSION_DEFAULTS;
@@ -32,12 +32,12 @@ static int run(const char **name, nb_session s[2], nb_ids *ids, nb_divergence *r
 {
     if (!text) return nb_error_set(err, NB_ERR_USAGE, "compare needs --text FILE");
     if (window < 2) return nb_error_set(err, NB_ERR_USAGE, "--window must be at least 2");
-    for (int i = 0; i < 2; i++) NB_TRY(nb_session_open(name[i], &session_options, &s[i], err));
+    for (int i = 0; i < 2; i++) NB_TRY(nb_command_open(name[i], &session_options, &s[i], err));
     int vocab_size = s[0].model->config.vocab_size;
     if (s[1].model->config.vocab_size != vocab_size)
         return nb_error_set(err, NB_ERR_INPUT, "%s has a vocabulary of %d and %s one of %d; they cannot be compared",
                             name[0], vocab_size, name[1], s[1].model->config.vocab_size);
-    NB_TRY(nb_session_ids(&s[0], text, ids, err));
+    NB_TRY(nb_command_ids(&s[0], text, ids, err));
     nb_progress progress;
     nb_progress_open(&progress, "compare");
     int code = nb_divergence_run(s[0].device, s[1].device, s[0].kv, vocab_size, ids->id, ids->n, window,

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/session.h"
+#include "cli/session_options.h"
 #include "evaluate/perplexity.h"
 
 static nb_session_options session_options = NB_SESSION_DEFAULTS;
@@ -32,8 +32,8 @@ static int run(const char *name, nb_session *s, nb_ids *ids, nb_perplexity *resu
 {
     if (!text) return nb_error_set(err, NB_ERR_USAGE, "perplexity needs --text FILE");
     if (window < 2) return nb_error_set(err, NB_ERR_USAGE, "--window must be at least 2");
-    NB_TRY(nb_session_open(name, &session_options, s, err));
-    NB_TRY(nb_session_ids(s, text, ids, err));
+    NB_TRY(nb_command_open(name, &session_options, s, err));
+    NB_TRY(nb_command_ids(s, text, ids, err));
     nb_progress progress;
     nb_progress_open(&progress, "perplexity");
     int code = nb_perplexity_run(s->device, s->kv, ids->id, ids->n, window, nb_progress_show, &progress, result, err);

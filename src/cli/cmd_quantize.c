@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "cli/calibration_text.h"
 #include "cli/commands.h"
-#include "cli/session.h"
+#include "cli/session_options.h"
 #include "quantize/quantize.h"
 
 enum { CALIBRATION_WINDOW = 2048 };
@@ -47,7 +47,7 @@ const nb_command nb_command_quantize = {
 
 static int calibration_ids(const nb_session *s, nb_ids *ids, nb_error *err)
 {
-    if (calibration_file) return nb_session_ids(s, calibration_file, ids, err);
+    if (calibration_file) return nb_command_ids(s, calibration_file, ids, err);
     return nb_tokenizer_encode(s->tokenizer, nb_str_from(nb_calibration_text), true, ids, err);
 }
 
@@ -87,7 +87,7 @@ static int run(const char **argument, nb_session *s, nb_quantize_report *report,
     nb_recipe recipe;
     nb_calibration *calibration = NULL;
     NB_TRY(nb_recipe_find(recipe_name, method, &recipe, err));
-    NB_TRY(nb_session_open(argument[0], &session_options, s, err));
+    NB_TRY(nb_command_open(argument[0], &session_options, s, err));
     if (!no_calibration) NB_TRY(calibrate(s, &recipe, &calibration, err));
     int code = encode(s, argument[1], &recipe, calibration, report, err);
     nb_calibration_close(calibration);

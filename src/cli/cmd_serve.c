@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/config_file.h"
-#include "cli/session.h"
+#include "cli/session_options.h"
 #include "model/plan.h"
 #include "serve/api.h"
 #include "serve/metrics.h"
@@ -155,15 +155,6 @@ static int open_engine(server *s, nb_error *err)
     return nb_engine_open(s->session.device, s->session.model, &engine, &s->engine, err);
 }
 
-static void fill_sampling(const nb_config *c, nb_sampling *s)
-{
-    *s = (nb_sampling){.temperature = c->temperature >= 0 ? (float)c->temperature : 1,
-                       .top_k = c->top_k >= 0 ? c->top_k : 0,
-                       .top_p = c->top_p >= 0 ? (float)c->top_p : 1,
-                       .min_p = c->min_p >= 0 ? (float)c->min_p : 0,
-                       .repetition_penalty = c->repetition_penalty >= 0 ? (float)c->repetition_penalty : 1};
-}
-
 static int open_api(server *s, const char *name, nb_error *err)
 {
     const nb_config *c = &s->session.model->config;
@@ -182,7 +173,7 @@ static int open_api(server *s, const char *name, nb_error *err)
     for (int i = 0; i < served_model_name.n; i++) api.model_name[i] = served_model_name.item[i];
     if (served_model_name.n) api.n_model_name = served_model_name.n;
     for (int i = 0; i < c->n_eos; i++) api.stop_tok[i] = c->eos_token_id[i];
-    fill_sampling(c, &api.sampling);
+    nb_session_sampling(&s->session, &api.sampling);
     api.version = NB_VERSION;
     api.metrics = s->metrics = nb_metrics_open(api.model_name[0], api.max_model_len);
     if (reasoning_parser[0]) NB_TRY(nb_reasoning_format_parse(reasoning_parser, &api.reasoning, err));
@@ -213,7 +204,7 @@ static int open_all(server *s, const char *name, nb_error *err)
 {
     nb_error no_template;
     NB_TRY(check_options(err));
-    NB_TRY(nb_session_open(name, &session_options, &s->session, err));
+    NB_TRY(nb_command_open(name, &session_options, &s->session, err));
     NB_TRY(open_engine(s, err));
     if (nb_chat_open(s->session.folder, chat_template, &s->chat, &no_template) != NB_OK) {
         if (chat_template) return nb_error_set(err, NB_ERR_INPUT, "%s", no_template.text);

@@ -1,17 +1,12 @@
 // Opens in the order checkpoint, model, tokenizer, device; closes in the opposite one. See session.h.
-#include "cli/session.h"
+#include "library/session.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "cpu/cpu_device.h"
 #include "cuda/cuda_device.h"
 #include "model/bind.h"
 #include "model/synth.h"
-
-#define TEXT_FILE_MAX ((size_t)1 << 30)
 
 enum { DUMMY_SEED = 1 };
 
@@ -64,22 +59,18 @@ static int load_device(const nb_session_options *o, nb_session *s, nb_error *err
     return s->device->ops->load(s->device, s->model, err);
 }
 
-int nb_session_open_model(const char *name, const nb_session_options *options, nb_session *s, nb_error *err)
+int nb_session_open_model(const char *folder, const nb_session_options *options, nb_session *s, nb_error *err)
 {
-    *s = (nb_session){0};
-    NB_TRY(nb_command_checkpoint(name, &s->folder, err));
+    *s = (nb_session){.folder = folder};
     NB_TRY(open_weights(options, s, err));
     return load_device(options, s, err);
 }
 
-int nb_session_open(const char *name, const nb_session_options *options, nb_session *s, nb_error *err)
+int nb_session_open(const char *folder, const nb_session_options *options, nb_session *s, nb_error *err)
 {
-    *s = (nb_session){0};
-    NB_TRY(nb_command_checkpoint(name, &s->folder, err));
-    const char *text = s->folder;
-    if (options->tokenizer) NB_TRY(nb_command_checkpoint(options->tokenizer, &text, err));
+    *s = (nb_session){.folder = folder};
     NB_TRY(open_weights(options, s, err));
-    NB_TRY(nb_tokenizer_open(text, &s->tokenizer, err));
+    NB_TRY(nb_tokenizer_open(options->tokenizer ? options->tokenizer : folder, &s->tokenizer, err));
     return load_device(options, s, err);
 }
 
@@ -92,24 +83,12 @@ void nb_session_close(nb_session *s)
     *s = (nb_session){0};
 }
 
-static int read_stream(FILE *file, const char *name, nb_buf *out, nb_error *err)
+void nb_session_sampling(const nb_session *session, nb_sampling *s)
 {
-    char block[65536];
-    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;) {
-        if (out->len + n > TEXT_FILE_MAX) return nb_error_set(err, NB_ERR_LIMIT, "%s: longer than 1 GiB", name);
-        nb_buf_add(out, block, n);
-    }
-    return ferror(file) ? nb_error_set(err, NB_ERR_IO, "%s: cannot read", name) : NB_OK;
-}
-
-int nb_session_ids(const nb_session *session, const char *path, nb_ids *out, nb_error *err)
-{
-    FILE *file = is(path, "-") ? stdin : fopen(path, "rb");
-    if (!file) return nb_error_set(err, NB_ERR_IO, "%s: cannot open the text", path);
-    nb_buf text = {0};
-    int code = read_stream(file, path, &text, err);
-    if (file != stdin) fclose(file);
-    if (code == NB_OK) code = nb_tokenizer_encode(session->tokenizer, nb_buf_str(&text), false, out, err);
-    nb_buf_drop(&text);
-    return code;
+    const nb_config *c = &session->model->config;
+    *s = (nb_sampling){.temperature = c->temperature >= 0 ? (float)c->temperature : 1,
+                       .top_k = c->top_k >= 0 ? c->top_k : 0,
+                       .top_p = c->top_p >= 0 ? (float)c->top_p : 1,
+                       .min_p = c->min_p >= 0 ? (float)c->min_p : 0,
+                       .repetition_penalty = c->repetition_penalty >= 0 ? (float)c->repetition_penalty : 1};
 }

@@ -1,6 +1,6 @@
-// The engine's thread appends tokens to a mailbox; the command's thread takes them out, decodes and prints, so that a
-// slow terminal never holds the engine up. See generate.h.
-#include "cli/generate.h"
+// The engine's thread appends tokens to a mailbox; the caller's thread takes them out and decodes, so that a slow
+// reader never holds the engine up. See generate.h.
+#include "library/generate.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 #include "base/arena.h"
 
-enum { POLL_MS = 50, BATCHED_TOKENS = 512 };
+enum { POLL_MS = 50, BATCHED_TOKENS = 512, WAITING_MAX = 1024 };
 
 typedef struct mailbox {
     pthread_mutex_t lock;
@@ -75,27 +75,33 @@ static bool take(mailbox *box, nb_ids *taken)
     return done;
 }
 
-static void print_tokens(nb_token_stream *stream, const nb_ids *ids, nb_buf *text, nb_generate_text on_text, void *user)
+typedef struct reader {
+    nb_token_stream stream;
+    nb_buf text;
+    nb_generate_text on_text;
+    void *user;
+    bool stopped; // on_text said so
+} reader;
+
+// Hands over what the tokens say; true when the reader stops the request with that.
+static bool give(reader *r, const nb_ids *ids, bool done)
 {
-    nb_buf_clear(text);
-    for (int64_t i = 0; i < ids->n; i++) nb_token_stream_add(stream, ids->id[i], text);
-    if (text->len) on_text(user, nb_buf_str(text));
+    if (r->stopped) return false;
+    nb_buf_clear(&r->text);
+    for (int64_t i = 0; i < ids->n; i++) nb_token_stream_add(&r->stream, ids->id[i], &r->text);
+    if (done) nb_token_stream_end(&r->stream, &r->text);
+    r->stopped = !r->on_text(r->user, nb_buf_str(&r->text));
+    return r->stopped;
 }
 
-static void pump(mailbox *box, nb_engine *engine, uint64_t id, nb_token_stream *stream,
-                 const volatile bool *interrupted, nb_generate_text on_text, void *user)
+static void pump(mailbox *box, nb_engine *engine, uint64_t id, reader *r)
 {
     nb_ids taken = {0};
-    nb_buf text = {0};
     for (bool done = false; !done;) {
         done = take(box, &taken);
-        print_tokens(stream, &taken, &text, on_text, user);
-        if (interrupted && *interrupted) nb_engine_cancel(engine, id);
+        if (give(r, &taken, done)) nb_engine_cancel(engine, id);
     }
-    nb_buf_clear(&text);
-    nb_token_stream_end(stream, &text);
-    if (text.len) on_text(user, nb_buf_str(&text));
-    nb_buf_drop(&text);
+    nb_buf_drop(&r->text);
     nb_ids_drop(&taken);
 }
 
@@ -105,7 +111,7 @@ int nb_generate_open(const nb_session *session, int64_t context, int n_seq, nb_e
                                  .max_model_len = context,
                                  .max_num_seqs = n_seq,
                                  .max_num_batched_tokens = BATCHED_TOKENS,
-                                 .max_waiting = n_seq,
+                                 .max_waiting = WAITING_MAX,
                                  .n_page = (int)((context / NB_PAGE_TOKENS + 2) * n_seq),
                                  .n_snapshot = 2,
                                  .snapshot_grid = 16 * NB_PAGE_TOKENS,
@@ -114,21 +120,20 @@ int nb_generate_open(const nb_session *session, int64_t context, int n_seq, nb_e
 }
 
 int nb_generate(nb_engine *engine, const nb_session *session, const nb_request *request, bool keep_special,
-                const volatile bool *interrupted, nb_generate_text on_text, void *user, nb_generated *out,
-                nb_error *err)
+                nb_generate_text on_text, void *user, nb_generated *out, nb_error *err)
 {
     mailbox box = {.vocab_size = session->model->config.vocab_size};
-    pthread_mutex_init(&box.lock, NULL);
-    pthread_cond_init(&box.news, NULL);
+    reader r = {.on_text = on_text, .user = user};
     nb_request with_sink = *request;
     with_sink.on_event = on_event;
     with_sink.user = &box;
-    nb_token_stream stream;
-    nb_token_stream_open(&stream, session->tokenizer, !keep_special);
     uint64_t id;
+    pthread_mutex_init(&box.lock, NULL);
+    pthread_cond_init(&box.news, NULL);
+    nb_token_stream_open(&r.stream, session->tokenizer, !keep_special);
     int code = nb_engine_submit(engine, &with_sink, &id, err);
     if (code == NB_OK) {
-        pump(&box, engine, id, &stream, interrupted, on_text, user);
+        pump(&box, engine, id, &r);
         *out = box.result;
         if (box.result.finish == NB_FINISH_ERROR) code = nb_error_set(err, NB_ERR_DEVICE, "%s", box.message);
     }
