@@ -106,6 +106,18 @@ static void build_combined(nb_build *build, nb_nfa *nfa, const nb_expr_node *nod
     nb_dfa_drop(&c);
 }
 
+static void build_graph(nb_build *build, nb_nfa *nfa, const nb_expr_node *node, int32_t from, int32_t to)
+{
+    int32_t base = nfa->n_state;
+    for (int32_t i = 0; i < node->lo; i++) add_state(nfa);
+    skip(nfa, from, base);
+    skip(nfa, base + 1, to);
+    for (int32_t i = 0; i < node->b && !build->failed; i++) {
+        const nb_arc *arc = &build->grammar->arc[node->a + i];
+        build_between(build, nfa, arc->x, base + arc->from, base + arc->to);
+    }
+}
+
 static void build_between(nb_build *build, nb_nfa *nfa, nb_expr x, int32_t from, int32_t to)
 {
     const nb_grammar *g = build->grammar;
@@ -130,6 +142,7 @@ static void build_between(nb_build *build, nb_nfa *nfa, nb_expr x, int32_t from,
     case NB_EXPR_CALL: add_edge(nfa, from, (nb_nfa_edge){.kind = NB_NFA_CALL, .rule = node->a, .to = to}); break;
     case NB_EXPR_BOTH:
     case NB_EXPR_MINUS: build_combined(build, nfa, node, from, to); break;
+    case NB_EXPR_GRAPH: build_graph(build, nfa, node, from, to); break;
     }
 }
 

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "constrain/grammar_gbnf.h"
 #include "constrain/grammar_regex.h"
+#include "constrain/grammar_schema.h"
 
 struct nb_program {
     nb_automaton *automaton;
@@ -38,14 +40,33 @@ static nb_expr choice_expr(nb_grammar *g, const json_t *choices)
     return nb_grammar_any(g, &items);
 }
 
+// The text of a schema, or the schema.
+static int schema_expr(nb_grammar *g, const nb_constrain_spec *spec, nb_expr *out, nb_error *err)
+{
+    nb_grammar_json json;
+    json_t *parsed = NULL;
+    nb_grammar_json_open(&json, g, spec->compact);
+    if (spec->kind == NB_CONSTRAIN_OBJECT) {
+        *out = nb_grammar_call(g, json.object);
+        return NB_OK;
+    }
+    if (!spec->value) NB_TRY(nb_json_parse(spec->text, "the schema", &parsed, err));
+    int code = nb_grammar_schema(&json, parsed ? parsed : spec->value, out, err);
+    json_decref(parsed);
+    return code;
+}
+
 static int translate(nb_grammar *g, const nb_constrain_spec *spec, nb_error *err)
 {
     nb_expr x = nb_grammar_nothing(g);
     g->root = nb_grammar_rule(g, NB_STR("root"));
     switch (spec->kind) {
     case NB_CONSTRAIN_REGEX: NB_TRY(nb_grammar_regex(g, spec->text, &(nb_regex_options){0}, &x, err)); break;
+    case NB_CONSTRAIN_OBJECT:
+    case NB_CONSTRAIN_SCHEMA: NB_TRY(schema_expr(g, spec, &x, err)); break;
+    case NB_CONSTRAIN_GRAMMAR: NB_TRY(nb_grammar_gbnf(g, spec->text, &x, err)); break;
     case NB_CONSTRAIN_CHOICE: x = choice_expr(g, spec->value); break;
-    default: return nb_error_set(err, NB_ERR_INPUT, "this kind of constraint is not supported yet");
+    case NB_CONSTRAIN_NONE: break;
     }
     nb_grammar_define(g, g->root, x);
     return NB_OK;
@@ -128,7 +149,7 @@ static void keep(nb_constrainer *c, nb_program *p)
 static nb_buf key_of(const nb_constrain_spec *spec)
 {
     nb_buf key = {0};
-    nb_buf_add_char(&key, (char)spec->kind);
+    nb_buf_add_char(&key, (char)(spec->compact ? -spec->kind : spec->kind));
     if (spec->value) nb_json_write(spec->value, &key);
     nb_buf_add_str(&key, spec->text);
     return key;

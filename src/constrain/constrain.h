@@ -24,6 +24,7 @@ typedef struct nb_constrain_spec { // borrowed
     nb_constrain_kind kind;
     const json_t *value;
     nb_str text;
+    bool compact;      // JSON without white space
     const char *param; // the request's field that says so, for messages
 } nb_constrain_spec;
 

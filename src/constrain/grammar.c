@@ -36,6 +36,7 @@ void nb_grammar_close(nb_grammar *g)
 {
     free(g->node);
     free(g->child);
+    free(g->arc);
     free(g->rule);
     free(g->name);
     nb_buf_drop(&g->literal);
@@ -157,6 +158,30 @@ nb_expr nb_grammar_minus(nb_grammar *g, nb_expr a, nb_expr b)
 nb_expr nb_grammar_call(nb_grammar *g, int32_t rule)
 {
     return add_node(g, (nb_expr_node){.kind = NB_EXPR_CALL, .a = rule});
+}
+
+void nb_graph_add(nb_graph *graph, int32_t from, nb_expr x, int32_t to)
+{
+    int32_t last = from > to ? from : to;
+    if (last >= graph->n_state) graph->n_state = last + 1;
+    graph->arc = with_room(graph->arc, &graph->cap, graph->n + 1, sizeof(*graph->arc));
+    graph->arc[graph->n++] = (nb_arc){from, to, x};
+}
+
+nb_expr nb_grammar_graph(nb_grammar *g, nb_graph *graph)
+{
+    nb_expr x = nb_grammar_nothing(g);
+    if (g->n_arc + graph->n > NB_GRAMMAR_NODES_MAX) {
+        g->overflow = true;
+    } else if (graph->n > 0) {
+        g->arc = with_room(g->arc, &g->cap_arc, g->n_arc + graph->n, sizeof(*g->arc));
+        memcpy(g->arc + g->n_arc, graph->arc, sizeof(*g->arc) * (size_t)graph->n);
+        x = add_node(g, (nb_expr_node){.kind = NB_EXPR_GRAPH, .a = g->n_arc, .b = graph->n, .lo = graph->n_state});
+        g->n_arc += graph->n;
+    }
+    free(graph->arc);
+    *graph = (nb_graph){0};
+    return x;
 }
 
 int32_t nb_grammar_rule(nb_grammar *g, nb_str name)

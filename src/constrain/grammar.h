@@ -32,19 +32,33 @@ typedef enum nb_expr_kind {
     NB_EXPR_CALL,    // rule a
     NB_EXPR_BOTH,    // texts that are in a and in b; neither may contain calls
     NB_EXPR_MINUS,   // texts of a that are not in b; the same
+    NB_EXPR_GRAPH,   // arcs arc[a .. a + b) between `lo` states; from state 0 to state 1
 } nb_expr_kind;
 
 typedef struct nb_expr_node {
     nb_expr_kind kind;
     int32_t a, b;   // operands; of BYTES, SEQ and ANY: first and n
-    int32_t lo, hi; // of REPEAT
+    int32_t lo, hi; // of REPEAT; lo of GRAPH: the number of states
 } nb_expr_node;
+
+typedef struct nb_arc { // what may be read from one state of a graph to another
+    int32_t from, to;
+    nb_expr x;
+} nb_arc;
+
+typedef struct nb_graph { // arcs being collected; zero-initialise
+    nb_arc *arc;
+    int32_t n, cap;
+    int32_t n_state; // states are numbers from 0 on
+} nb_graph;
 
 typedef struct nb_grammar {
     nb_expr_node *node; // [n_node]
     int32_t n_node, cap_node;
     nb_expr *child;
     int32_t n_child, cap_child;
+    nb_arc *arc;
+    int32_t n_arc, cap_arc;
     nb_buf literal;
     nb_expr *rule; // [n_rule]; NB_EXPR_NOTHING until it is defined
     nb_str *name;  // [n_rule], borrowed
@@ -76,6 +90,8 @@ nb_expr nb_grammar_optional(nb_grammar *g, nb_expr a);
 nb_expr nb_grammar_both(nb_grammar *g, nb_expr a, nb_expr b);
 nb_expr nb_grammar_minus(nb_grammar *g, nb_expr a, nb_expr b);
 nb_expr nb_grammar_call(nb_grammar *g, int32_t rule);
+void nb_graph_add(nb_graph *graph, int32_t from, nb_expr x, int32_t to);
+nb_expr nb_grammar_graph(nb_grammar *g, nb_graph *graph); // takes the arcs: it is empty afterwards
 
 int32_t nb_grammar_rule(nb_grammar *g, nb_str name); // a new rule; the name is for messages and must outlive g
 void nb_grammar_define(nb_grammar *g, int32_t rule, nb_expr x);

@@ -1,0 +1,95 @@
+// Whether two schemas can be told apart: what is needed to read oneOf as anyOf.
+#include "constrain/grammar_schema_internal.h"
+
+#include <string.h>
+
+enum { DEPTH_MAX = 4 };
+
+static const json_t *member(const json_t *object, const char *key)
+{
+    return json_object_get(object, key);
+}
+
+static bool has(const json_t *array, const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(array); i++)
+        if (json_equal(json_array_get(array, i), value)) return true;
+    return false;
+}
+
+static bool lists_apart(const json_t *a, const json_t *b)
+{
+    if (!a || !b) return false;
+    for (size_t i = 0; i < json_array_size(a); i++)
+        if (has(b, json_array_get(a, i))) return false;
+    return true;
+}
+
+static bool bounds_apart(const json_t *a, const json_t *b)
+{
+    const json_t *hi = member(a, "maximum"), *lo = member(b, "minimum");
+    if (hi && lo && nb_schema_value(hi) < nb_schema_value(lo)) return true;
+    hi = member(b, "maximum"), lo = member(a, "minimum");
+    return hi && lo && nb_schema_value(hi) < nb_schema_value(lo);
+}
+
+// Keys that texts of `a` can have.
+static bool may_write(const json_t *a, const char *key)
+{
+    const json_t *rest = member(a, "additionalProperties");
+    const json_t *own = json_object_get(member(a, "properties"), key);
+    if (own) return !json_is_false(own);
+    if (member(a, "patternProperties")) return true;
+    if (rest) return !json_is_false(rest);
+    return !member(a, "properties");
+}
+
+// `b` refuses a key that it does not know.
+static bool refuses(const json_t *b, const char *key)
+{
+    const json_t *rest = member(b, "additionalProperties"), *own = json_object_get(member(b, "properties"), key);
+    if (own) return json_is_false(own);
+    return !member(b, "patternProperties") && json_is_false(rest);
+}
+
+static bool objects_apart(nb_schema *s, const json_t *a, const json_t *b, int depth)
+{
+    const json_t *name;
+    size_t i;
+    json_array_foreach(member(b, "required"), i, name)
+    {
+        if (json_is_string(name) && !may_write(a, json_string_value(name))) return true;
+    }
+    json_array_foreach(member(a, "required"), i, name)
+    {
+        const char *key = json_string_value(name);
+        if (!key) continue;
+        if (refuses(b, key)) return true;
+        const json_t *x = json_object_get(member(a, "properties"), key),
+                     *y = json_object_get(member(b, "properties"), key);
+        json_t *fx = NULL, *fy = NULL;
+        nb_schema quiet = *s;
+        quiet.err = NULL;
+        bool apart = x && y && nb_schema_flatten(&quiet, x, "", 0, &fx) == NB_OK &&
+                     nb_schema_flatten(&quiet, y, "", 0, &fy) == NB_OK && nb_schema_apart(s, fx, fy, depth + 1);
+        s->n_flat = quiet.n_flat;
+        json_decref(fx);
+        json_decref(fy);
+        if (apart) return true;
+    }
+    return false;
+}
+
+bool nb_schema_apart(nb_schema *s, const json_t *a, const json_t *b, int depth)
+{
+    if (depth > DEPTH_MAX) return false;
+    if (member(a, NB_SCHEMA_NEVER) || member(b, NB_SCHEMA_NEVER)) return true;
+    if (lists_apart(member(a, "enum"), member(b, "enum"))) return true;
+    bool typed_a = member(a, "type") || member(a, "enum"), typed_b = member(b, "type") || member(b, "enum");
+    if (!typed_a || !typed_b) return false;
+    unsigned both = nb_schema_types(a) & nb_schema_types(b);
+    if (!both) return true;
+    unsigned numbers = NB_TYPE_INTEGER | NB_TYPE_NUMBER;
+    if (!(both & ~numbers)) return bounds_apart(a, b);
+    return both == NB_TYPE_OBJECT && objects_apart(s, a, b, depth);
+}

@@ -1,0 +1,501 @@
+// Flattening: a schema with its references and allOf as one object, whose keywords all hold at once.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "constrain/grammar_schema_internal.h"
+
+// ---- Keywords
+
+static bool is_one_of(const char *word, const char *const *list)
+{
+    for (; *list; list++)
+        if (!strcmp(word, *list)) return true;
+    return false;
+}
+
+static const char *const known[] = {"$ref",
+                                    "type",
+                                    "enum",
+                                    "const",
+                                    "anyOf",
+                                    "oneOf",
+                                    "allOf",
+                                    "properties",
+                                    "required",
+                                    "additionalProperties",
+                                    "unevaluatedProperties",
+                                    "patternProperties",
+                                    "propertyNames",
+                                    "minProperties",
+                                    "maxProperties",
+                                    "items",
+                                    "prefixItems",
+                                    "additionalItems",
+                                    "minItems",
+                                    "maxItems",
+                                    "minLength",
+                                    "maxLength",
+                                    "pattern",
+                                    "format",
+                                    "minimum",
+                                    "maximum",
+                                    "exclusiveMinimum",
+                                    "exclusiveMaximum",
+                                    "multipleOf",
+                                    NULL};
+
+static const char *const unsupported[] = {"not",
+                                          "if",
+                                          "then",
+                                          "else",
+                                          "contains",
+                                          "minContains",
+                                          "maxContains",
+                                          "dependentRequired",
+                                          "dependentSchemas",
+                                          "dependencies",
+                                          "unevaluatedItems",
+                                          "$dynamicRef",
+                                          "$recursiveRef",
+                                          "uniqueItems",
+                                          NULL};
+
+// Keywords without effect as they are given here.
+static bool is_idle(const char *key, const json_t *value)
+{
+    if (!strcmp(key, "uniqueItems")) return json_is_false(value);
+    if (!strcmp(key, "then") || !strcmp(key, "else")) return false;
+    if (!strcmp(key, "dependentRequired") || !strcmp(key, "dependentSchemas") || !strcmp(key, "dependencies"))
+        return json_is_object(value) && json_object_size(value) == 0;
+    return false;
+}
+
+// Shapes that the code behind relies on.
+static int check_shape(nb_schema *s, const char *key, const json_t *value, const char *path)
+{
+    static const char *const objects[] = {"properties", "patternProperties", NULL};
+    static const char *const arrays[] = {"required", "enum", "anyOf", "oneOf", "allOf", "prefixItems", NULL};
+    static const char *const schemas[] = {"additionalProperties", "unevaluatedProperties", "propertyNames",
+                                          "additionalItems", NULL};
+    static const char *const strings[] = {"format", "$ref", NULL};
+    static const char *const numbers[] = {"minimum",          "maximum",    "exclusiveMinimum",
+                                          "exclusiveMaximum", "multipleOf", NULL};
+    bool schema = json_is_object(value) || json_is_boolean(value);
+    if (is_one_of(key, objects) && !json_is_object(value)) return nb_schema_refuse(s, path, key, "must be an object");
+    if (is_one_of(key, arrays) && !json_is_array(value)) return nb_schema_refuse(s, path, key, "must be an array");
+    if (is_one_of(key, schemas) && !schema) return nb_schema_refuse(s, path, key, "must be a schema");
+    if (is_one_of(key, strings) && !json_is_string(value)) return nb_schema_refuse(s, path, key, "must be a string");
+    if (is_one_of(key, numbers) && !json_is_number(value) && !nb_json_big_integer(value).ptr)
+        return nb_schema_refuse(s, path, key, "must be a number");
+    if (!strcmp(key, "items") && !schema && !json_is_array(value))
+        return nb_schema_refuse(s, path, key, "must be a schema");
+    return NB_OK;
+}
+
+int nb_schema_check(nb_schema *s, const json_t *schema, const char *path)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)schema, key, value)
+    {
+        if (is_one_of(key, unsupported) && !is_idle(key, value))
+            return nb_schema_refuse(s, path, key, "is not supported: leave it out, or check it afterwards");
+        NB_TRY(check_shape(s, key, value, path));
+    }
+    return NB_OK;
+}
+
+// ---- Types
+
+static const struct {
+    const char *name;
+    unsigned bits;
+} type_names[] = {
+    {"string", NB_TYPE_STRING},   {"integer", NB_TYPE_INTEGER}, {"number", NB_TYPE_NUMBER | NB_TYPE_INTEGER},
+    {"boolean", NB_TYPE_BOOLEAN}, {"object", NB_TYPE_OBJECT},   {"array", NB_TYPE_ARRAY},
+    {"null", NB_TYPE_NULL},
+};
+enum { N_TYPE = sizeof(type_names) / sizeof(type_names[0]) };
+
+static unsigned type_bits(const json_t *name)
+{
+    for (int i = 0; i < N_TYPE; i++)
+        if (json_is_string(name) && !strcmp(json_string_value(name), type_names[i].name)) return type_names[i].bits;
+    return 0;
+}
+
+int nb_schema_read_types(nb_schema *s, const json_t *type, const char *path, unsigned *out)
+{
+    *out = json_is_array(type) ? 0 : type_bits(type);
+    bool known_all = json_is_array(type) || *out;
+    for (size_t i = 0; i < json_array_size(type); i++) {
+        unsigned bits = type_bits(json_array_get(type, i));
+        known_all &= bits != 0;
+        *out |= bits;
+    }
+    if (known_all) return NB_OK;
+    return nb_schema_refuse(
+        s, path, "type",
+        "must be \"string\", \"integer\", \"number\", \"boolean\", \"object\", \"array\" or \"null\", or "
+        "an array of these");
+}
+
+json_t *nb_schema_write_types(unsigned types)
+{
+    json_t *out = json_array();
+    for (int i = 0; i < N_TYPE; i++) {
+        if ((type_names[i].bits & types) != type_names[i].bits) continue;
+        if (type_names[i].bits == NB_TYPE_INTEGER && types & NB_TYPE_NUMBER) continue;
+        json_array_append_new(out, json_string(type_names[i].name));
+    }
+    return out;
+}
+
+static unsigned types_of_keyword(const char *key)
+{
+    static const char *const object[] = {"properties",        "required",      "additionalProperties",
+                                         "patternProperties", "propertyNames", "unevaluatedProperties",
+                                         "minProperties",     "maxProperties", NULL};
+    static const char *const array[] = {"items", "prefixItems", "minItems", "maxItems", NULL};
+    static const char *const string[] = {"minLength", "maxLength", "pattern", "format", NULL};
+    if (is_one_of(key, object)) return NB_TYPE_OBJECT;
+    if (is_one_of(key, array)) return NB_TYPE_ARRAY;
+    static const char *const number[] = {"minimum",          "maximum",    "exclusiveMinimum",
+                                         "exclusiveMaximum", "multipleOf", NULL};
+    if (is_one_of(key, string)) return NB_TYPE_STRING;
+    return is_one_of(key, number) ? NB_TYPE_NUMBER | NB_TYPE_INTEGER : 0;
+}
+
+unsigned nb_schema_type_of(const json_t *value)
+{
+    if (nb_json_big_integer(value).ptr) return NB_TYPE_INTEGER;
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return NB_TYPE_OBJECT;
+    case JSON_ARRAY: return NB_TYPE_ARRAY;
+    case JSON_STRING: return NB_TYPE_STRING;
+    case JSON_INTEGER: return NB_TYPE_INTEGER;
+    case JSON_REAL: return floor(json_real_value(value)) == json_real_value(value) ? NB_TYPE_INTEGER : NB_TYPE_NUMBER;
+    case JSON_NULL: return NB_TYPE_NULL;
+    default: return NB_TYPE_BOOLEAN;
+    }
+}
+
+// A list of values has their types. A keyword for strings means strings: nobody who writes "maxLength" alone wants a
+// number.
+unsigned nb_schema_types(const json_t *flat)
+{
+    const json_t *type = json_object_get(flat, "type");
+    unsigned types = json_is_array(type) ? 0 : type_bits(type);
+    const char *key;
+    json_t *value;
+    for (size_t i = 0; i < json_array_size(type); i++) types |= type_bits(json_array_get(type, i));
+    if (type) return types;
+    const json_t *values = json_object_get(flat, "enum");
+    for (size_t i = 0; i < json_array_size(values); i++) types |= nb_schema_type_of(json_array_get(values, i));
+    if (values) return types;
+    json_object_foreach((json_t *)flat, key, value) types |= types_of_keyword(key);
+    return types;
+}
+
+// ---- Merging
+
+static void never(json_t *into)
+{
+    json_object_set_new(into, NB_SCHEMA_NEVER, json_true());
+}
+
+static const json_t *member(const json_t *object, const char *key)
+{
+    return json_object_get(object, key);
+}
+
+// A property that one side names must satisfy what the other side says of those that it does not name.
+static json_t *merge_properties(const json_t *a, const json_t *b)
+{
+    const json_t *pa = member(a, "properties"), *pb = member(b, "properties");
+    const json_t *rest_a = member(a, "additionalProperties"), *rest_b = member(b, "additionalProperties");
+    json_t *out = json_object(), *value;
+    const char *key;
+    json_object_foreach((json_t *)pa, key, value)
+        json_object_set_new(out, key, nb_schema_both(value, member(pb, key) ? member(pb, key) : rest_b));
+    json_object_foreach((json_t *)pb, key, value) if (!member(pa, key))
+        json_object_set_new(out, key, nb_schema_both(value, rest_a));
+    return out;
+}
+
+static json_t *merge_patterns(const json_t *pa, const json_t *pb)
+{
+    json_t *out = json_copy((json_t *)pa), *value;
+    const char *key;
+    json_object_foreach((json_t *)pb, key, value) json_object_set_new(out, key, nb_schema_both(value, member(pa, key)));
+    return out;
+}
+
+static int merge_objects(nb_schema *s, json_t *a, const json_t *b, const char *path)
+{
+    const json_t *pa = member(a, "patternProperties"), *pb = member(b, "patternProperties");
+    const json_t *rest_a = member(a, "additionalProperties"), *rest_b = member(b, "additionalProperties");
+    if ((pa && rest_b && !json_is_true(rest_b)) || (pb && rest_a && !json_is_true(rest_a)))
+        return nb_schema_refuse(s, path, "patternProperties", "cannot be combined with additionalProperties by allOf");
+    if (member(a, "properties") || member(b, "properties")) {
+        json_t *properties = merge_properties(a, b);
+        json_object_set_new(a, "properties", properties);
+    }
+    if (rest_b) json_object_set_new(a, "additionalProperties", nb_schema_both(rest_a, rest_b));
+    if (pb) json_object_set_new(a, "patternProperties", pa ? merge_patterns(pa, pb) : json_incref((json_t *)pb));
+    return NB_OK;
+}
+
+static void merge_items(json_t *a, const json_t *b)
+{
+    const json_t *pa = member(a, "prefixItems"), *pb = member(b, "prefixItems");
+    const json_t *rest_a = member(a, "items"), *rest_b = member(b, "items");
+    size_t na = json_array_size(pa), nb = json_array_size(pb);
+    if (pb) {
+        json_t *prefix = json_array();
+        for (size_t i = 0; i < na || i < nb; i++) {
+            json_t *x =
+                nb_schema_both(i < na ? json_array_get(pa, i) : rest_a, i < nb ? json_array_get(pb, i) : rest_b);
+            json_array_append_new(prefix, x ? x : json_true());
+        }
+        json_object_set_new(a, "prefixItems", prefix);
+    } else if (pa && rest_b) {
+        json_t *prefix = json_array();
+        for (size_t i = 0; i < na; i++) json_array_append_new(prefix, nb_schema_both(json_array_get(pa, i), rest_b));
+        json_object_set_new(a, "prefixItems", prefix);
+    }
+    if (rest_b) json_object_set_new(a, "items", nb_schema_both(rest_a, rest_b));
+}
+
+static bool has_value(const json_t *array, const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(array); i++)
+        if (json_equal(json_array_get(array, i), value)) return true;
+    return false;
+}
+
+static void merge_enum(json_t *a, const json_t *values)
+{
+    const json_t *own = member(a, "enum"), *value;
+    json_t *out = json_array();
+    size_t i;
+    json_array_foreach(values, i, value) if (!own || has_value(own, value)) json_array_append(out, (json_t *)value);
+    json_object_set_new(a, "enum", out);
+}
+
+static void merge_required(json_t *a, const json_t *names)
+{
+    json_t *out = member(a, "required") ? json_copy((json_t *)member(a, "required")) : json_array();
+    const json_t *name;
+    size_t i;
+    json_array_foreach(names, i, name) if (!has_value(out, name)) json_array_append(out, (json_t *)name);
+    json_object_set_new(a, "required", out);
+}
+
+// Patterns and formats gather in an array: all of them hold.
+static void merge_texts(json_t *a, const char *key, const json_t *value)
+{
+    const json_t *own = member(a, key);
+    json_t *out = json_is_array(own) ? json_copy((json_t *)own) : json_array();
+    if (json_is_string(own)) json_array_append(out, (json_t *)own);
+    if (json_is_array(value))
+        json_array_extend(out, (json_t *)value);
+    else
+        json_array_append(out, (json_t *)value);
+    json_object_set_new(a, key, out);
+}
+
+static void merge_bound(json_t *a, const char *key, const json_t *value, bool larger)
+{
+    const json_t *own = member(a, key);
+    if (own && (nb_schema_value(own) > nb_schema_value(value)) == larger) return;
+    json_object_set(a, key, (json_t *)value);
+}
+
+// Any of these and any of those is any of their pairs.
+static int merge_any_of(nb_schema *s, json_t *a, const json_t *branches, const char *path)
+{
+    const json_t *own = member(a, "anyOf"), *x, *y;
+    json_t *out = json_array();
+    size_t i, k;
+    if (!own) {
+        json_decref(out);
+        json_object_set(a, "anyOf", (json_t *)branches);
+        return NB_OK;
+    }
+    if (json_array_size(own) * json_array_size(branches) > NB_SCHEMA_COMBINED_MAX) {
+        json_decref(out);
+        return nb_schema_refuse(s, path, "anyOf", "has too many combinations with other anyOf");
+    }
+    json_array_foreach(own, i, x) json_array_foreach(branches, k, y) json_array_append_new(out, nb_schema_both(x, y));
+    json_object_set_new(a, "anyOf", out);
+    return NB_OK;
+}
+
+static int merge_types(nb_schema *s, json_t *a, const json_t *type, const char *path)
+{
+    unsigned types, own;
+    NB_TRY(nb_schema_read_types(s, type, path, &types));
+    if (member(a, "type")) {
+        NB_TRY(nb_schema_read_types(s, member(a, "type"), path, &own));
+        types &= own;
+    }
+    if (types == 0) never(a);
+    json_object_set_new(a, "type", nb_schema_write_types(types));
+    return NB_OK;
+}
+
+static int merge_key(nb_schema *s, json_t *a, const char *key, const json_t *value, const char *path)
+{
+    static const char *const lower[] = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", NULL};
+    static const char *const upper[] = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", NULL};
+    if (!strcmp(key, "type")) return merge_types(s, a, value, path);
+    if (!strcmp(key, "anyOf")) return merge_any_of(s, a, value, path);
+    if (!strcmp(key, "enum"))
+        merge_enum(a, value);
+    else if (!strcmp(key, "required"))
+        merge_required(a, value);
+    else if (is_one_of(key, lower))
+        merge_bound(a, key, value, true);
+    else if (is_one_of(key, upper))
+        merge_bound(a, key, value, false);
+    else if ((!strcmp(key, "pattern") || !strcmp(key, "format")) && member(a, key))
+        merge_texts(a, key, value);
+    else if (!strcmp(key, "propertyNames"))
+        json_object_set_new(a, key, nb_schema_both(member(a, key), value));
+    else if (member(a, key) && !json_equal(member(a, key), value))
+        return nb_schema_refuse(s, path, key,
+                                "stands twice, with different values, where allOf or $ref combine schemas");
+    else
+        json_object_set(a, key, (json_t *)value);
+    return NB_OK;
+}
+
+int nb_schema_merge(nb_schema *s, json_t *into, const json_t *other, const char *path)
+{
+    static const char *const together[] = {
+        "properties", "additionalProperties", "patternProperties", "prefixItems", "items", NULL};
+    const char *key;
+    json_t *value;
+    NB_TRY(merge_objects(s, into, other, path));
+    merge_items(into, other);
+    json_object_foreach((json_t *)other, key, value)
+    {
+        if (!is_one_of(key, together)) NB_TRY(merge_key(s, into, key, value, path));
+    }
+    return NB_OK;
+}
+
+// ---- References
+
+// One step of a JSON pointer, with ~0, ~1 and %HH.
+static const json_t *step_into(const json_t *at, nb_str part)
+{
+    nb_buf name = {0};
+    nb_buf_add_c(&name, "");
+    for (size_t i = 0; i < part.len; i++) {
+        char c = part.ptr[i];
+        unsigned hex;
+        if (c == '~' && i + 1 < part.len) {
+            c = part.ptr[++i] == '1' ? '/' : '~';
+        } else if (c == '%' && i + 2 < part.len &&
+                   sscanf((char[]){part.ptr[i + 1], part.ptr[i + 2], 0}, "%x", &hex) == 1) {
+            c = (char)hex;
+            i += 2;
+        }
+        nb_buf_add_char(&name, c);
+    }
+    const json_t *next =
+        json_is_array(at) ? json_array_get(at, strtoul(name.ptr, NULL, 10)) : json_object_getn(at, name.ptr, name.len);
+    nb_buf_drop(&name);
+    return next;
+}
+
+static int resolve(nb_schema *s, const json_t *ref, const char *path, const json_t **out)
+{
+    nb_str text = {json_string_value(ref), json_string_length(ref)};
+    const json_t *at = s->root;
+    if (text.len == 0 || text.ptr[0] != '#' || (text.len > 1 && text.ptr[1] != '/'))
+        return nb_schema_refuse(s, path, "$ref",
+                                "is \"%.80s\"; only pointers into the same schema, as in \"#/$defs/name\", "
+                                "are supported",
+                                text.ptr);
+    for (size_t i = 1; i < text.len && at;) {
+        size_t end = i + 1;
+        while (end < text.len && text.ptr[end] != '/') end++;
+        at = step_into(at, nb_str_slice(text, i + 1, end));
+        i = end;
+    }
+    if (!json_is_object(at) && !json_is_boolean(at))
+        return nb_schema_refuse(s, path, "$ref", "leads to \"%.80s\", which is not there", text.ptr);
+    *out = at;
+    return NB_OK;
+}
+
+// ---- Flattening
+
+// Keywords of the schema itself; the forms of older drafts become today's.
+static int copy_own(nb_schema *s, const json_t *schema, json_t *out, const char *path)
+{
+    const json_t *items = member(schema, "items"), *rest = member(schema, "additionalItems");
+    const json_t *constant = member(schema, "const");
+    static const char *const elsewhere[] = {"$ref", "allOf", "const", "items", "additionalItems", "type", NULL};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)schema, key, value)
+    {
+        if (is_one_of(key, known) && !is_one_of(key, elsewhere)) json_object_set(out, key, value);
+    }
+    if (member(schema, "type")) NB_TRY(merge_types(s, out, member(schema, "type"), path));
+    if (json_is_array(items)) {
+        json_object_set(out, "prefixItems", (json_t *)items);
+        if (rest) json_object_set(out, "items", (json_t *)rest);
+    } else if (items) {
+        json_object_set(out, "items", (json_t *)items);
+    }
+    if (constant) {
+        json_t *one = json_pack("[O]", constant);
+        merge_enum(out, one);
+        json_decref(one);
+    }
+    return NB_OK;
+}
+
+static int merge_schema(nb_schema *s, const json_t *schema, json_t *into, const char *path, int depth)
+{
+    json_t *flat = NULL;
+    int code = nb_schema_flatten(s, schema, path, depth + 1, &flat);
+    if (code == NB_OK) code = nb_schema_merge(s, into, flat, path);
+    json_decref(flat);
+    return code;
+}
+
+static int flatten(nb_schema *s, const json_t *schema, json_t *out, const char *path, int depth)
+{
+    const json_t *ref = member(schema, "$ref"), *all = member(schema, "allOf"), *target = NULL;
+    if (++s->n_flat > NB_SCHEMA_FLAT_MAX) return nb_schema_refuse(s, path, "", "combines too many schemas");
+    if (depth > NB_SCHEMA_REFS_MAX) return nb_schema_refuse(s, path, "", "leads to itself by $ref or allOf alone");
+    if (json_is_false(schema)) never(out);
+    if (json_is_boolean(schema)) return NB_OK;
+    if (!json_is_object(schema)) return nb_schema_refuse(s, path, "", "must be an object or a boolean");
+    NB_TRY(nb_schema_check(s, schema, path));
+    NB_TRY(copy_own(s, schema, out, path));
+    if (ref) {
+        NB_TRY(resolve(s, ref, path, &target));
+        NB_TRY(merge_schema(s, target, out, path, depth));
+    }
+    for (size_t i = 0; i < json_array_size(all); i++) NB_TRY(merge_schema(s, json_array_get(all, i), out, path, depth));
+    return NB_OK;
+}
+
+int nb_schema_flatten(nb_schema *s, const json_t *schema, const char *path, int depth, json_t **out)
+{
+    *out = json_object();
+    int code = flatten(s, schema, *out, path, depth);
+    if (code == NB_OK) return NB_OK;
+    json_decref(*out);
+    *out = NULL;
+    return code;
+}
