@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "serve/api_internal.h"
+#include "serve/responses_tools.h"
 #include "serve/sse.h"
 
 // ---- Items
@@ -27,12 +28,24 @@ static void add_part(nb_buf *out, const nb_chat_item *item, nb_str text)
     nb_buf_add_c(out, item->kind == NB_PART_REASONING ? "}" : ",\"annotations\":[],\"logprobs\":[]}");
 }
 
+static void split_name(const nb_choice *choice, const nb_chat_item *item, nb_str *space, nb_str *name)
+{
+    const nb_responses_job *own = choice->job->own;
+    nb_responses_split_name(own->request.body, item->name, space, name);
+}
+
 static void add_call(nb_buf *out, const nb_choice *choice, const nb_chat_item *item)
 {
     char id[NB_CHAT_ID_BYTES];
+    nb_str space, name;
     nb_chat_item_id(choice, item, "call_", id);
+    split_name(choice, item, &space, &name);
     nb_buf_printf(out, "\"type\":\"function_call\",\"call_id\":\"%s\",\"name\":", id);
-    nb_openai_string(out, item->name);
+    nb_openai_string(out, name);
+    if (space.len) {
+        nb_buf_add_c(out, ",\"namespace\":");
+        nb_openai_string(out, space);
+    }
     nb_buf_add_c(out, ",\"arguments\":");
     nb_openai_string(out, nb_buf_str(&item->text));
 }
@@ -244,9 +257,11 @@ void nb_openai_responses_item_text(nb_choice *choice, const nb_chat_item *item, 
 static void send_call_done(nb_choice *choice, const nb_chat_item *item)
 {
     static const char name[] = "response.function_call_arguments.done";
+    nb_str space, function;
     nb_buf *out = begin_inside(choice, item, name);
+    split_name(choice, item, &space, &function);
     nb_buf_add_c(out, ",\"name\":");
-    nb_openai_string(out, item->name);
+    nb_openai_string(out, function);
     nb_buf_add_c(out, ",\"arguments\":");
     nb_openai_string(out, nb_buf_str(&item->text));
     send_event(choice->job, name);

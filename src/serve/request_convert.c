@@ -145,6 +145,15 @@ nb_buf nb_convert_text(const json_t *content)
     return text;
 }
 
+int nb_convert_check_tools(const json_t *tools, const json_t *converted, const char *taken, nb_request_error *error)
+{
+    if (json_array_size(tools) == 0 || json_array_size(converted) > 0) return NB_OK;
+    nb_str type = nb_field_text(json_object_get(json_array_get(tools, 0), "type"));
+    return nb_request_refuse(error, 400, "tools", "unsupported_tool",
+                             "tools[0] has the type \"%.40s\"; this server runs no tools itself and takes \"%s\" only",
+                             type.ptr, taken);
+}
+
 // ---- Messages
 
 nb_conversation nb_conversation_begin(json_t *chat_body)

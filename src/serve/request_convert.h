@@ -27,6 +27,10 @@ int nb_convert_content(const json_t *content, const char *at, const char *const 
 // The text of such content, its parts with an empty line between them.
 nb_buf nb_convert_text(const json_t *content);
 
+// Tools that only the API's own author can run are left out, because agents offer them beside tools of their own and
+// get along without. If nothing else was offered, it is an error that names the type that is `taken`.
+int nb_convert_check_tools(const json_t *tools, const json_t *converted, const char *taken, nb_request_error *error);
+
 // ---- The messages in the making. The last one grows while parts of its own role follow: an assistant's takes first
 // reasoning, then text, then calls. Systems' messages at the front become one, because templates want one.
 

@@ -164,10 +164,7 @@ static int convert_tool(const json_t *tool, const char *at, json_t *out, nb_requ
     if (!json_is_object(tool))
         return nb_request_refuse(error, 400, at, NULL, "%s must be an object, not %s", at, nb_field_type(tool));
     NB_TRY(nb_convert_str(tool, at, "type", false, &type, error));
-    if (!nb_str_equal_c(type, "custom"))
-        return nb_request_refuse(
-            error, 400, at, "unsupported_tool",
-            "%s has the type \"%.40s\"; this server runs no tools itself and takes \"custom\" only", at, type.ptr);
+    if (!nb_str_equal_c(type, "custom")) return NB_OK;
     NB_TRY(nb_convert_str(tool, at, "name", true, &name, error));
     NB_TRY(nb_convert_str(tool, at, "description", false, &description, error));
     if (!json_is_object(schema))
@@ -195,7 +192,7 @@ static int convert_tools(const json_t *body, json_t *chat, nb_request_error *err
         snprintf(at, sizeof(at), "tools[%zu]", i);
         NB_TRY(convert_tool(tool, at, converted, error));
     }
-    return NB_OK;
+    return nb_convert_check_tools(tools, converted, "custom", error);
 }
 
 static int convert_tool_choice(const json_t *body, json_t *chat, nb_request_error *error)

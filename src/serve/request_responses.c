@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "serve/request_convert.h"
+#include "serve/responses_tools.h"
 
 static const nb_convert_name names[] = {
     {"messages", "input"},
@@ -101,11 +102,12 @@ static int add_message(nb_conversation *c, const json_t *item, const char *at, n
 static int add_call(nb_conversation *c, const json_t *item, const char *at, nb_request_error *error)
 {
     char path[NB_CONVERT_PATH_BYTES];
-    nb_str id = {0}, name = {0}, text = NB_STR("{}");
+    nb_str id = {0}, name = {0}, space = {0}, text = NB_STR("{}");
     json_t *arguments = NULL;
     nb_error err = {0};
     NB_TRY(nb_convert_str(item, at, "call_id", true, &id, error));
     NB_TRY(nb_convert_str(item, at, "name", true, &name, error));
+    NB_TRY(nb_convert_str(item, at, "namespace", false, &space, error));
     NB_TRY(nb_convert_str(item, at, "arguments", false, &text, error));
     snprintf(path, sizeof(path), "%s.arguments", at);
     if (text.len == 0) text = NB_STR("{}");
@@ -115,7 +117,9 @@ static int add_call(nb_conversation *c, const json_t *item, const char *at, nb_r
         json_decref(arguments);
         return nb_request_refuse(error, 400, path, NULL, "%s must be the JSON text of an object", path);
     }
-    nb_conversation_call(c, id, name, arguments);
+    nb_buf full = nb_responses_tool_name(space, name);
+    nb_conversation_call(c, id, nb_buf_str(&full), arguments);
+    nb_buf_drop(&full);
     return NB_OK;
 }
 
@@ -199,67 +203,6 @@ static int convert_input(const json_t *body, json_t *chat, nb_request_error *err
     return NB_OK;
 }
 
-// ---- Tools
-
-// {"type": "function", "name", ...} becomes {"type": "function", "function": {"name", ...}}.
-static json_t *nested(const json_t *flat)
-{
-    json_t *function = json_copy((json_t *)flat), *tool = json_object();
-    json_object_del(function, "type");
-    json_object_set_new(tool, "type", json_string("function"));
-    json_object_set_new(tool, "function", function);
-    return tool;
-}
-
-static int convert_tools(const json_t *body, json_t *chat, nb_request_error *error)
-{
-    char at[NB_CONVERT_PATH_BYTES];
-    const json_t *tools = NULL, *tool;
-    size_t i;
-    NB_TRY(nb_field_array(body, "tools", &tools, error));
-    if (!tools) return NB_OK;
-    json_t *converted = json_array();
-    json_object_set_new(chat, "tools", converted);
-    json_array_foreach(tools, i, tool)
-    {
-        nb_str type = {0}, name = {0};
-        const json_t *parameters = json_object_get(tool, "parameters");
-        snprintf(at, sizeof(at), "tools[%zu]", i);
-        if (!json_is_object(tool))
-            return nb_request_refuse(error, 400, at, NULL, "%s must be an object, not %s", at, nb_field_type(tool));
-        NB_TRY(nb_convert_str(tool, at, "type", true, &type, error));
-        if (!nb_str_equal_c(type, "function"))
-            return nb_request_refuse(error, 400, at, "unsupported_tool",
-                                     "%s has the type \"%.40s\"; this server runs no tools itself and takes "
-                                     "\"function\" only",
-                                     at, type.ptr);
-        NB_TRY(nb_convert_str(tool, at, "name", true, &name, error));
-        if (parameters && !json_is_object(parameters) && !json_is_null(parameters))
-            return nb_request_refuse(error, 400, at, NULL, "%s.parameters must be an object, not %s", at,
-                                     nb_field_type(parameters));
-        json_array_append_new(converted, nested(tool));
-    }
-    return NB_OK;
-}
-
-static int convert_tool_choice(const json_t *body, json_t *chat, nb_request_error *error)
-{
-    json_t *choice = json_object_get(body, "tool_choice");
-    nb_str type = {0}, name = {0};
-    if (!nb_field_given(body, "tool_choice")) return NB_OK;
-    if (!json_is_object(choice)) {
-        json_object_set(chat, "tool_choice", choice);
-        return NB_OK;
-    }
-    NB_TRY(nb_convert_str(choice, "tool_choice", "type", true, &type, error));
-    if (!nb_str_equal_c(type, "function"))
-        return nb_request_refuse(error, 400, "tool_choice", "unsupported_parameter",
-                                 "tool_choice has the type \"%.40s\"; this server knows \"function\"", type.ptr);
-    NB_TRY(nb_convert_str(choice, "tool_choice", "name", true, &name, error));
-    json_object_set_new(chat, "tool_choice", nested(choice));
-    return NB_OK;
-}
-
 // ---- The rest
 
 static int convert_reasoning(const json_t *body, json_t *chat, nb_request_error *error)
@@ -302,8 +245,7 @@ static int convert(const json_t *body, json_t *chat, nb_request_error *error)
     NB_TRY(check_logprobs(body, error));
     NB_TRY(check_types(body, error));
     NB_TRY(convert_input(body, chat, error));
-    NB_TRY(convert_tools(body, chat, error));
-    NB_TRY(convert_tool_choice(body, chat, error));
+    NB_TRY(nb_responses_convert_tools(body, chat, error));
     NB_TRY(convert_reasoning(body, chat, error));
     NB_TRY(convert_format(body, chat, error));
     json_t *most = json_object_get(body, "max_output_tokens"), *parallel = json_object_get(body, "parallel_tool_calls");

@@ -308,6 +308,8 @@ static void wrong_requests_say_what_is_wrong(void **state)
         {"{" QUESTION ", \"stop_sequences\": [1]}", "stop_sequences must be"},
         {"{" QUESTION ", \"stop_token_ids\": 1}", "stop_token_ids must be an array"},
         {"{" QUESTION ", \"tools\": [{\"type\": \"web_search_20250305\", \"name\": \"w\"}]}", "tools[0] has the type"},
+        {"{" QUESTION ", \"tools\": [{\"type\": \"x\"}, {\"name\": \"w\"}]}",
+         "tools[1].input_schema must be an object"},
         {"{" QUESTION ", \"tools\": [{\"name\": \"w\"}]}", "tools[0].input_schema must be an object"},
         {"{" QUESTION ", \"tool_choice\": \"auto\"}", "tool_choice must be an object"},
         {"{" QUESTION ", \"tool_choice\": {\"type\": \"x\"}}", "tool_choice.type must be"},

@@ -4,12 +4,17 @@
 
 #include <string.h>
 
+#include "serve/responses_tools.h"
+
 #define RESPONSES "/v1/responses"
 #define QUESTION  "\"input\": \"What is 12 plus 7?\", \"temperature\": 0"
-#define TOOLS                                                                                                     \
-    "\"temperature\": 0, \"tools\": [{\"type\": \"function\", \"name\": \"book_table\", \"description\": \"Book " \
-    "a table\", \"parameters\": {\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, "       \
-    "\"people\": {\"type\": \"integer\"}}, \"required\": [\"name\", \"people\"]}}]"
+#define BOOK_TABLE                                                                                           \
+    "{\"type\": \"function\", \"name\": \"book_table\", \"description\": \"Book a table\", \"parameters\": " \
+    "{\"type\": "                                                                                            \
+    "\"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"people\": {\"type\": \"integer\"}}, "  \
+    "\"required\": "                                                                                         \
+    "[\"name\", \"people\"]}}"
+#define TOOLS     "\"temperature\": 0, \"tools\": [" BOOK_TABLE "]"
 #define BOOKING   "Book a table for 17 people under the name Ben."
 #define ARGUMENTS "{\"name\": \"Ben\", \"people\": 17}"
 
@@ -190,6 +195,44 @@ static void functions_are_called_and_their_output_goes_back(void **state)
     json_decref(r);
 }
 
+static void what_no_client_runs_is_left_out_beside_functions(void **state)
+{
+    (void)state;
+    json_t *r = post("{\"input\": \"" BOOKING "\", " TOOLS "}");
+    json_t *beside = post("{\"input\": \"" BOOKING
+                          "\", \"temperature\": 0, \"tools\": [{\"type\": \"web_search\"}, " BOOK_TABLE "]}");
+    assert_int_equal(api_int_at(r, "usage.input_tokens"), api_int_at(beside, "usage.input_tokens"));
+    assert_string_equal(api_text_at(beside, "output.1.type"), "function_call");
+    json_decref(beside);
+    json_decref(r);
+}
+
+// The model knows one name; the client knows two.
+static void functions_of_namespaces_are_called_by_both_names(void **state)
+{
+    (void)state;
+    nb_str space, name;
+    json_t *body = json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "tools", "type", "namespace", "name", "crm", "type",
+                             "function", "name", "a__b");
+    nb_responses_split_name(body, NB_STR("crm__list"), &space, &name);
+    assert_true(nb_str_equal_c(space, "crm") && nb_str_equal_c(name, "list"));
+    nb_responses_split_name(body, NB_STR("a__b"), &space, &name);
+    assert_true(space.len == 0 && nb_str_equal_c(name, "a__b"));
+    json_decref(body);
+    json_t *flat =
+        post("{\"max_output_tokens\": 1, \"input\": [{\"role\": \"user\", \"content\": \"Go.\"}, {\"type\": "
+             "\"function_call\", \"call_id\": \"c\", \"name\": \"crm__list\", \"arguments\": \"\"}], \"tools\": "
+             "[{\"type\": \"function\", \"name\": \"crm__list\"}]}");
+    json_t *spaced =
+        post("{\"max_output_tokens\": 1, \"input\": [{\"role\": \"user\", \"content\": \"Go.\"}, {\"type\": "
+             "\"function_call\", \"call_id\": \"c\", \"name\": \"list\", \"namespace\": \"crm\", "
+             "\"arguments\": \"\"}], \"tools\": [{\"type\": \"namespace\", \"name\": \"crm\", \"tools\": "
+             "[{\"type\": \"function\", \"name\": \"list\"}]}]}");
+    assert_int_equal(api_int_at(flat, "usage.input_tokens"), api_int_at(spaced, "usage.input_tokens"));
+    json_decref(flat);
+    json_decref(spaced);
+}
+
 // The prompt is what the same conversation gives as a chat.
 static void items_become_the_messages_of_a_chat(void **state)
 {
@@ -243,7 +286,12 @@ static void wrong_fields_are_named_as_the_client_knows_them(void **state)
     refused("{" QUESTION ", \"max_output_tokens\": 5000}", "input", "maximum context length");
     refused("{" QUESTION ", \"reasoning\": {\"effort\": \"huge\"}}", "reasoning.effort", "must be one of");
     refused("{" QUESTION ", \"reasoning\": 1}", "reasoning", "must be an object");
-    refused("{" QUESTION ", \"tools\": [{\"type\": \"web_search\"}]}", "tools[0]", "runs no tools itself");
+    refused("{" QUESTION ", \"tools\": [{\"type\": \"web_search\"}]}", "tools", "runs no tools itself");
+    refused("{" QUESTION ", \"tools\": [{\"type\": \"namespace\", \"name\": \"a\", \"tools\": 1}]}", "tools[0].tools",
+            "must be an array");
+    refused("{" QUESTION ", \"tools\": [{\"type\": \"namespace\", \"name\": \"a\", \"tools\": [{\"type\": "
+            "\"function\"}]}]}",
+            "tools[0].tools[0].name", "missing");
     refused("{" QUESTION ", \"tools\": [{\"type\": \"function\"}]}", "tools[0].name", "missing");
     refused("{" QUESTION ", \"tools\": [{\"type\": \"function\", \"name\": \"f\", \"parameters\": 1}]}", "tools[0]",
             "must be an object");
@@ -279,6 +327,8 @@ int main(void)
         cmocka_unit_test(streamed_response_is_the_same),
         cmocka_unit_test(stream_names_each_step_of_an_item),
         cmocka_unit_test(functions_are_called_and_their_output_goes_back),
+        cmocka_unit_test(what_no_client_runs_is_left_out_beside_functions),
+        cmocka_unit_test(functions_of_namespaces_are_called_by_both_names),
         cmocka_unit_test(items_become_the_messages_of_a_chat),
         cmocka_unit_test(wrong_fields_are_named_as_the_client_knows_them),
         cmocka_unit_test(unknown_fields_are_accepted),
