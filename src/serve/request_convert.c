@@ -61,6 +61,13 @@ int nb_convert_rename(const nb_convert_name *names, nb_request_error *error)
     return NB_ERR_INPUT;
 }
 
+void nb_convert_rename_constraint(const nb_convert_name *names, nb_generation *g)
+{
+    if (g->constrain.kind == NB_CONSTRAIN_NONE) return;
+    for (; names->chat; names++)
+        if (!strcmp(names->chat, g->constrain.param)) g->constrain.param = names->own;
+}
+
 int nb_convert_str(const json_t *object, const char *at, const char *key, bool required, nb_str *out,
                    nb_request_error *error)
 {

@@ -11,12 +11,13 @@ enum { NB_CONVERT_PATH_BYTES = 96 }; // "input[12].content[3]"
 // A new chat body with the fields of `body` that mean the same in a chat: the model, sampling, stop tokens, ...
 json_t *nb_convert_begin(const json_t *body);
 
-// A field that is moved has two names: `chat` is renamed to `own` where an error names it.
+// A field that is moved has two names: `chat` is renamed to `own` where an error names it. {0} ends a list of names.
 typedef struct nb_convert_name {
     const char *chat, *own;
 } nb_convert_name;
-int nb_convert_rename(const nb_convert_name *names,
-                      nb_request_error *error); // returns NB_ERR_INPUT; {0} ends the names
+int nb_convert_rename(const nb_convert_name *names, nb_request_error *error); // returns NB_ERR_INPUT
+// The request's constraint, too, is named in errors that come later.
+void nb_convert_rename_constraint(const nb_convert_name *names, nb_generation *generation);
 
 // Members of a nested object: as nb_field_*, with `at` in front of the key. `required`: absence is an error.
 int nb_convert_str(const json_t *object, const char *at, const char *key, bool required, nb_str *out,

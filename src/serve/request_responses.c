@@ -261,7 +261,10 @@ int nb_request_responses(const json_t *body, const nb_request_limits *limits, nb
     int code = convert(body, out->chat_body, error);
     if (code == NB_OK && nb_request_chat(out->chat_body, limits, arena, &out->chat, error) != NB_OK)
         code = nb_convert_rename(names, error);
-    if (code == NB_OK) return NB_OK;
+    if (code == NB_OK) {
+        nb_convert_rename_constraint(names, &out->chat.generation);
+        return NB_OK;
+    }
     json_decref(out->chat_body);
     *out = (nb_responses_request){0};
     return code;

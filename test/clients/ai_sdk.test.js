@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
-import { answer, booking, question } from './demo.js';
+import { generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
 
 const { url } = await serve();
-const nibble = createOpenAICompatible({ name: 'nibble', baseURL: `${url}/v1`, apiKey: key, includeUsage: true });
+const nibble = createOpenAICompatible({ name: 'nibble', baseURL: `${url}/v1`, apiKey: key, includeUsage: true,
+  supportsStructuredOutputs: true });
 const ask = { model: nibble(model), prompt: question, temperature: 0, maxRetries: 0 };
 
 const called = [];
@@ -55,6 +56,11 @@ test('streamText calls the tool and goes on with its result', async () => {
   assert.match(await stream.text, booking.answer);
   assert.deepEqual(called.pop(), booking.arguments);
   assert.equal((await stream.steps).length, 2);
+});
+
+test('generateObject: the answer has the form of a schema', async () => {
+  const { object } = await generateObject({ ...ask, schema: sum });
+  assert.ok([18, 19].includes(object.sum));
 });
 
 test('an unknown model is an error that says so', async () => {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { answer, booking, question } from './demo.js';
+import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
+import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
 
 const { url } = await serve();
@@ -63,6 +64,11 @@ test('a streamed tool use adds up to the same input', async () => {
   const final = await client.messages.stream(book).finalMessage();
   assert.equal(final.stop_reason, 'tool_use');
   assert.deepEqual(final.content.at(-1).input, booking.arguments);
+});
+
+test('parse: the text has the form of a schema', async () => {
+  const message = await client.messages.parse({ ...ask, output_config: { format: zodOutputFormat(sum) } });
+  assert.ok([18, 19].includes(message.parsed_output.sum));
 });
 
 test('tokens are counted as a message reports them', async () => {

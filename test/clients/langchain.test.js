@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HumanMessage, ToolMessage } from '@langchain/core/messages';
 import { ChatOpenAI } from '@langchain/openai';
-import { answer, booking, question } from './demo.js';
+import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
 
 const { url } = await serve();
@@ -27,6 +27,11 @@ test('stream gives the same text', async () => {
 
 test('batch answers all', async () => {
   for (const message of await chat.batch([question, question, question])) assert.match(message.content, answer);
+});
+
+test('withStructuredOutput: the answer has the form of a schema', async () => {
+  const value = await chat.withStructuredOutput(sum, { method: 'jsonSchema' }).invoke(question);
+  assert.ok([18, 19].includes(value.sum));
 });
 
 test('bindTools: call, result, answer', async () => {

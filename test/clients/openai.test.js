@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { answer, booking, question } from './demo.js';
+import { zodResponseFormat } from 'openai/helpers/zod';
+import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
 
 const { url } = await serve();
@@ -69,6 +70,11 @@ test('runTools drives the whole loop, streamed', async () => {
   });
   assert.match(await runner.finalContent(), booking.answer);
   assert.deepEqual(called, booking.arguments);
+});
+
+test('parse: the answer has the form of a schema', async () => {
+  const { choices } = await client.chat.completions.parse({ ...ask, response_format: zodResponseFormat(sum, 'sum') });
+  assert.ok([18, 19].includes(choices[0].message.parsed.sum));
 });
 
 test('log-probabilities belong to the tokens of the text', async () => {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { answer, booking, question } from './demo.js';
+import { zodTextFormat } from 'openai/helpers/zod';
+import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
 
 const { url } = await serve();
@@ -55,6 +56,11 @@ test('a function is called, its output goes back, the answer speaks of it', asyn
   const output = { type: 'function_call_output', call_id: call.call_id, output: booking.result };
   const second = await client.responses.create({ ...book, input: [...book.input, ...first.output, output] });
   assert.match(second.output_text, booking.answer);
+});
+
+test('parse: the text has the form of a schema', async () => {
+  const response = await client.responses.parse({ ...ask, text: { format: zodTextFormat(sum, 'sum') } });
+  assert.ok([18, 19].includes(response.output_parsed.sum));
 });
 
 test('a second turn finds the first in the prefix cache', async () => {

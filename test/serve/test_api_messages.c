@@ -284,6 +284,22 @@ static void begun_answer_is_continued(void **state)
     json_decref(r);
 }
 
+static void output_format_constrains_the_text(void **state)
+{
+    (void)state;
+    json_t *r = post(MESSAGES, "{" QUESTION
+                               ", \"output_config\": {\"format\": {\"type\": \"json_schema\", \"schema\": {\"type\": "
+                               "\"object\", \"properties\": {\"sum\": {\"enum\": [18, 19]}}, \"required\": [\"sum\"], "
+                               "\"additionalProperties\": false}}}}");
+    json_t *value = json_loads(api_text_at(r, "content.0.text"), 0, NULL);
+    assert_true(json_is_integer(json_object_get(value, "sum")));
+    json_decref(value);
+    json_decref(r);
+    refused("{" QUESTION
+            ", \"output_config\": {\"format\": {\"type\": \"json_schema\", \"schema\": {\"type\": \"tree\"}}}}",
+            400, "invalid_request_error", "output_config.format");
+}
+
 static void wrong_requests_say_what_is_wrong(void **state)
 {
     (void)state;
@@ -337,6 +353,7 @@ int main(void)
         cmocka_unit_test(count_is_what_a_message_reports),
         cmocka_unit_test(blocks_become_the_messages_of_a_chat),
         cmocka_unit_test(begun_answer_is_continued),
+        cmocka_unit_test(output_format_constrains_the_text),
         cmocka_unit_test(wrong_requests_say_what_is_wrong),
     };
     return nb_test_run("api_messages", tests);

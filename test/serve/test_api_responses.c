@@ -260,6 +260,24 @@ static void items_become_the_messages_of_a_chat(void **state)
     json_decref(r);
 }
 
+static void text_format_constrains_the_text(void **state)
+{
+    (void)state;
+    json_t *r =
+        post("{" QUESTION ", \"max_output_tokens\": 200, \"text\": {\"format\": {\"type\": \"json_schema\", \"name\": "
+             "\"sum\", \"strict\": true, \"schema\": {\"type\": \"object\", \"properties\": {\"sum\": {\"enum\": "
+             "[18, 19]}}, \"required\": [\"sum\"], \"additionalProperties\": false}}}}");
+    const json_t *output = api_at(r, "output");
+    json_t *value =
+        json_loads(api_text_at(json_array_get(output, json_array_size(output) - 1), "content.0.text"), 0, NULL);
+    assert_true(json_is_integer(json_object_get(value, "sum")));
+    json_decref(value);
+    json_decref(r);
+    refused("{" QUESTION ", \"text\": {\"format\": {\"type\": \"json_schema\", \"name\": \"n\", \"schema\": {\"type\": "
+            "\"tree\"}}}}",
+            "text.format", "text.format");
+}
+
 static void wrong_fields_are_named_as_the_client_knows_them(void **state)
 {
     (void)state;
@@ -330,6 +348,7 @@ int main(void)
         cmocka_unit_test(what_no_client_runs_is_left_out_beside_functions),
         cmocka_unit_test(functions_of_namespaces_are_called_by_both_names),
         cmocka_unit_test(items_become_the_messages_of_a_chat),
+        cmocka_unit_test(text_format_constrains_the_text),
         cmocka_unit_test(wrong_fields_are_named_as_the_client_knows_them),
         cmocka_unit_test(unknown_fields_are_accepted),
     };
