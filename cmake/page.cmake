@@ -16,10 +16,10 @@ if(NOT NB_PAGE STREQUAL "OFF" AND NB_NODE AND NB_NPM)
     set(absent "")
   endif()
   file(GLOB page_files CONFIGURE_DEPENDS ${page_source}/*.js ${page_source}/*.jsx ${page_source}/*.css
-    ${page_source}/*.html ${page_source}/*.json)
+    ${page_source}/*.html ${page_source}/*.json ${page_source}/build/*.mjs)
   add_custom_command(OUTPUT ${page_data}
     COMMAND ${NB_NODE} ${page_source}/build/build.mjs ${page_data} ${CMAKE_SOURCE_DIR}/build/page ${absent}
-    DEPENDS ${page_files} ${page_source}/build/build.mjs ${page_source}/absent/page_absent.c
+    DEPENDS ${page_files} ${page_source}/absent/page_absent.c
     COMMENT "The page at /" VERBATIM)
 endif()
 target_sources(nb_serve PRIVATE ${page_data})

@@ -17,7 +17,6 @@ static void set_policy(nb_http_exchange *exchange, const nb_page *page)
     nb_http_set_header(exchange, "Content-Security-Policy", policy.ptr);
     nb_http_set_header(exchange, "X-Content-Type-Options", "nosniff");
     nb_http_set_header(exchange, "Referrer-Policy", "no-referrer");
-    nb_http_set_header(exchange, "Cross-Origin-Opener-Policy", "same-origin");
     nb_buf_drop(&policy);
 }
 

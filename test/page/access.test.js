@@ -132,6 +132,31 @@ test("a phone scrolls nothing sideways but code and tables, and shows one thing 
     assert.equal(await button(page, "New conversation").isVisible(), false);
 });
 
+test("on a phone Enter begins a line, and the button sends", async () => {
+    const page = await browser.open(fake.url, { viewport: PHONE, hasTouch: true, isMobile: true });
+    const message = page.getByRole("textbox", { name: "Message", exact: true });
+    await message.tap();
+    await page.keyboard.type("one");
+    await page.keyboard.press("Enter");
+    await page.keyboard.type("two");
+    assert.equal(await message.inputValue(), "one\ntwo");
+    await button(page, "Send").tap();
+    await ended(page);
+    assert.equal(await page.getByRole("article", { name: "You" }).locator(".bubble").innerText(), "one\ntwo");
+});
+
+test("the page works from another machine without HTTPS, where browsers allow less; copying included", async () => {
+    const page = await browser.open(fake.url.replace("127.0.0.1", "other.test"));
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    await say(page, "Show me everything");
+    await ended(page);
+    await button(page, "Copy the code").first().click();
+    await page.getByRole("button", { name: "Copied" }).waitFor();
+    await page.getByRole("textbox", { name: "Message", exact: true }).press("Control+V");
+    assert.match(await page.getByRole("textbox", { name: "Message", exact: true }).inputValue(), /def f\(x: int\)/);
+    assert.deepEqual(page.complaints, []);
+});
+
 test("everything can be done by keyboard, and the focus is never lost", async () => {
     const page = await browser.open(nibble.url);
     const focused = () => page.evaluate(() => {

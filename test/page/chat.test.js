@@ -1,11 +1,11 @@
 // Talking with the demo through the page: what is shown, what can be changed, what is kept.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { delta, ended, finish, say, sleep, startBrowser, startFake, startNibble } from "./support.js";
+import { PARSERS, delta, ended, finish, say, sleep, startBrowser, startFake, startNibble } from "./support.js";
 
 let nibble, browser;
 before(async () => {
-    nibble = await startNibble();
+    nibble = await startNibble(...PARSERS);
     browser = await startBrowser();
 });
 after(async () => {
@@ -17,13 +17,7 @@ const TOOL = { name: "book_table", description: "Book a table", parameters: {
     type: "object", properties: { name: { type: "string" }, people: { type: "integer" } }, required: ["name", "people"] } };
 
 // A page whose conversation draws nothing: the demo's answers are the same each time.
-async function openGreedy() {
-    const page = await browser.open(nibble.url);
-    await page.getByRole("button", { name: "Settings" }).click();
-    await page.getByLabel("Temperature").fill("0");
-    await page.keyboard.press("Escape");
-    return page;
-}
+const openGreedy = (settings) => browser.open(nibble.url, { settings: { temperature: "0", ...settings } });
 
 const answers = (page) => page.getByRole("article", { name: "Answer" });
 const button = (page, name) => page.getByRole("button", { name, exact: true });
@@ -45,13 +39,21 @@ test("an answer streams, with its thoughts folded away and its figures below", a
 });
 
 test("thinking can be turned off", async () => {
-    const page = await openGreedy();
-    await button(page, "Settings").click();
-    await page.getByLabel("Off").check();
+    const page = await openGreedy({ thinking: "off" });
     await say(page, "What is 12 plus 7?");
     await ended(page);
     assert.match(await answers(page).innerText(), /19/);
     assert.equal(await page.getByText(/^Thought/).count(), 0);
+});
+
+test("thoughts are folded away even where the server does not tell them apart", async (t) => {
+    const plain = await startNibble();
+    t.after(() => plain.close());
+    const page = await browser.open(plain.url);
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    assert.equal(await answers(page).getByText(/^Thought/).count(), 1);
+    assert.doesNotMatch(await answers(page).locator(".markdown").innerText(), /think/);
 });
 
 test("an answer can be made again and a message edited; all versions stay, also after a reload", async () => {
@@ -134,10 +136,7 @@ test("two tabs show the same conversations, and one can be found by its words", 
 });
 
 test("tool calls are shown, and the model goes on with results given by hand", async () => {
-    const page = await openGreedy();
-    await button(page, "Settings").click();
-    await page.getByLabel("Tools (JSON)").fill(JSON.stringify(TOOL));
-    await page.keyboard.press("Escape");
+    const page = await openGreedy({ tools: JSON.stringify(TOOL) });
     await say(page, "Book a table for 17 people under the name Ben.");
     await ended(page);
     assert.equal(await page.getByText("Call of book_table").count(), 1);
@@ -148,13 +147,6 @@ test("tool calls are shown, and the model goes on with results given by hand", a
     assert.equal(await answers(page).count(), 2);
     assert.equal(await page.getByText("Result of book_table").count(), 1);
     assert.notEqual(await answers(page).last().locator(".markdown").innerText(), "");
-});
-
-test("what is wrong with the tools is told", async () => {
-    const page = await browser.open(nibble.url);
-    await button(page, "Settings").click();
-    await page.getByLabel("Tools (JSON)").fill("[{");
-    await page.getByText(/^Not JSON/).waitFor();
 });
 
 test("stopping ends the request and keeps what came", async (t) => {
@@ -180,15 +172,23 @@ test("stopping ends the request and keeps what came", async (t) => {
 });
 
 test("what the server refuses is shown, and sent again", async () => {
-    const page = await openGreedy();
+    const page = await openGreedy({ temperature: "-1" });
     await button(page, "Settings").click();
-    await page.getByLabel("Temperature").fill("-1");
     await say(page, "What is 12 plus 7?");
     assert.match(await answers(page).getByRole("alert").innerText(), /temperature/);
     await page.getByLabel("Temperature").fill("0");
     await button(page, "Answer again").click();
     await ended(page);
     assert.match(await answers(page).locator(".markdown").innerText(), /19/);
+});
+
+test("a server that is gone is told, and found again", async () => {
+    const lost = await startNibble();
+    const page = await browser.open(lost.url);
+    await page.getByText("demo ·").waitFor();
+    lost.close();
+    await say(page, "Are you there?");
+    await answers(page).getByText("The server cannot be reached.").waitFor();
 });
 
 test("settings reach the server", async (t) => {
@@ -207,6 +207,8 @@ test("settings reach the server", async (t) => {
     for (const [label, value] of [["System prompt", "Be brief."], ["Top p", "0.9"], ["Top k", "40"], ["Min p", "0.05"], ["Max tokens", "64"], ["Seed", "7"]])
         await page.getByLabel(label).fill(value);
     await page.getByLabel("On", { exact: true }).check();
+    await page.getByLabel("Tools (JSON)").fill("[{");
+    await page.getByText(/^Not JSON/).waitFor();
     await say(page, "Hello");
     await ended(page);
     assert.deepEqual(seen, {

@@ -6,12 +6,12 @@ import { chromium } from "playwright-core";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
 const WAIT_MS = 15_000;
+export const PARSERS = ["--reasoning-parser", "qwen3", "--tool-call-parser", "qwen3_xml", "--enable-auto-tool-choice"];
 
 // `nibble serve` of the demo on a free port: {url, close}. The rest of the log is read and dropped.
 export async function startNibble(...options) {
-    const flags = ["--host", "127.0.0.1", "--port", "0", "--served-model-name", "demo", "--reasoning-parser", "qwen3"];
-    const tools = ["--tool-call-parser", "qwen3_xml", "--enable-auto-tool-choice"];
-    const child = spawn(process.env.NIBBLE, ["serve", DEMO, ...flags, ...tools, ...options], { stdio: ["ignore", "ignore", "pipe"] });
+    const flags = ["--host", "127.0.0.1", "--port", "0", "--served-model-name", "demo"];
+    const child = spawn(process.env.NIBBLE, ["serve", DEMO, ...flags, ...options], { stdio: ["ignore", "ignore", "pipe"] });
     const port = await new Promise((resolve, reject) => {
         let log = "";
         child.stderr.on("data", (text) => {
@@ -24,12 +24,15 @@ export async function startNibble(...options) {
     return { url: `http://127.0.0.1:${port}`, close: () => child.kill("SIGKILL") };
 }
 
-// A browser and a function that opens a page in a fresh profile. Every page remembers where it sent requests, what it
+// A browser and a function that opens a page in a fresh profile, with the settings of earlier visits if any are given;
+// other.test is a name of this machine. Every page remembers where it sent requests, what it
 // wrote to the console and what it threw.
 export async function startBrowser() {
-    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
-    const open = async (url, { viewport = { width: 1280, height: 800 }, ...options } = {}) => {
-        const context = await browser.newContext({ viewport, ...options });
+    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP other.test 127.0.0.1"] });
+    const open = async (url, { viewport = { width: 1280, height: 800 }, settings, ...options } = {}) => {
+        const kept = [{ name: "nibble.settings", value: JSON.stringify(settings) }];
+        const storageState = settings && { origins: [{ origin: url, localStorage: kept }] };
+        const context = await browser.newContext({ viewport, storageState, ...options });
         const page = await context.newPage();
         page.setDefaultTimeout(WAIT_MS);
         page.requested = [];
@@ -49,7 +52,8 @@ export async function startBrowser() {
 
 export async function say(page, text) {
     await page.getByRole("textbox", { name: "Message", exact: true }).fill(text);
-    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Send", exact: true }).click();
+    await page.getByRole("article", { name: "Answer" }).last().waitFor();
 }
 
 // Resolves when the answer has ended.

@@ -1,7 +1,7 @@
 // The parts of the page that need no browser.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mergeChunk, readTools, requestFields } from "../../src/serve/page/answer.js";
+import { mergeChunk, readTools, requestFields, splitThoughts } from "../../src/serve/page/answer.js";
 import { figuresBetween, parseMetrics } from "../../src/serve/page/prometheus.js";
 import { eventReader } from "../../src/serve/page/sse.js";
 import * as tree from "../../src/serve/page/tree.js";
@@ -43,6 +43,17 @@ test("deltas add up to a message, whatever their shape", () => {
     assert.deepEqual(message.calls[0], { id: "1", name: "f", arguments: '{"x": 1}' });
     assert.ok(message.calls.length <= 4);
     assert.equal(message.usage.completion_tokens, 3);
+});
+
+test("think blocks are told apart from the answer, whole, open, or opened by the prompt", () => {
+    const cases = {
+        "19": ["", "19"],
+        "<think>\na\n</think>\n\n19": ["\na\n", "19"],
+        "a</think>19": ["a", "19"],
+        "\n<think>a": ["a", ""],
+        "Write <think> first, then </think>.": ["", "Write <think> first, then </think>."],
+    };
+    for (const [text, [reasoning, content]] of Object.entries(cases)) assert.deepEqual(splitThoughts(text), { reasoning, content });
 });
 
 test("empty settings are left to the server", () => {

@@ -30,6 +30,16 @@ function mergeCall(calls, delta) {
     call.arguments += text(delta.function.arguments);
 }
 
+// {reasoning, content} of text that still has its think block, because the server was started without a parser for it.
+// The prompt may have opened the block already; then only its end is in the text.
+export function splitThoughts(content) {
+    const end = content.indexOf("</think>");
+    const begins = /^\s*<think>/.exec(content);
+    if (end < 0) return begins ? { reasoning: content.slice(begins[0].length), content: "" } : { reasoning: "", content };
+    if (!begins && content.includes("<think>")) return { reasoning: "", content };
+    return { reasoning: content.slice(begins?.[0].length ?? 0, end), content: content.slice(end + 8).trimStart() };
+}
+
 // The fields of a request that stand for settings; what is empty is left to the server.
 export function requestFields(settings) {
     const fields = {};

@@ -26,10 +26,15 @@ async function failure(response) {
     return new ApiError(response.status, message || `The server answered ${response.status} ${response.statusText}`);
 }
 
-function send(path, options) {
+async function send(path, options) {
     const key = sessionStorage.getItem(KEY);
     const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-    return fetch(base + path, { ...options, headers, credentials: "same-origin", redirect: "error" });
+    try {
+        return await fetch(base + path, { ...options, headers, credentials: "same-origin", redirect: "error" });
+    } catch (error) {
+        if (options.signal?.aborted) throw error;
+        throw new ApiError(0, "The server cannot be reached.");
+    }
 }
 
 const askForKey = () =>

@@ -40,14 +40,25 @@ function coloured(text, language) {
     }
 }
 
+// On plain HTTP browsers have no navigator.clipboard, but still copy what is selected.
+async function copyText(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const focused = document.activeElement;
+    const area = Object.assign(document.createElement("textarea"), { value: text, className: "spoken" });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    focused?.focus();
+}
+
 export function CopyButton({ text, label }) {
     const [copied, setCopied] = useState(false);
     const copy = async () => {
-        await navigator.clipboard.writeText(text);
+        await copyText(text);
         setCopied(true);
         setTimeout(() => setCopied(false), COPIED_MS);
     };
-    if (!navigator.clipboard) return null; // browsers have it on https and localhost
     return (
         <button type="button" class="quiet" onClick={copy} aria-label={copied ? "Copied" : label} title={label}>
             <Icon name={copied ? "check" : "copy"} />

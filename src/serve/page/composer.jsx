@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { readTools } from "./answer.js";
 import { Icon } from "./icons.jsx";
+import { hasKeyboard, isSend } from "./keyboard.js";
 import * as state from "./state.js";
 
 const draft = signal("");
@@ -42,13 +43,12 @@ export function Composer() {
         state.sendMessage(text);
     };
     const onKeyDown = (event) => {
-        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+        if (!isSend(event)) return;
         event.preventDefault();
         send();
     };
     useEffect(() => {
-        const hasKeyboard = matchMedia("(hover: hover)").matches; // a phone would push its own over the page
-        if (hasKeyboard) area.current.focus({ preventScroll: true });
+        if (hasKeyboard()) area.current.focus({ preventScroll: true });
     }, [state.current.value.id]);
     useLayoutEffect(() => {
         area.current.style.height = "auto";

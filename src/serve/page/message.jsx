@@ -3,7 +3,9 @@ import { memo } from "preact/compat";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Code, CopyButton } from "./code.jsx";
 import { focusSend } from "./composer.jsx";
+import { splitThoughts } from "./answer.js";
 import { Icon } from "./icons.jsx";
+import { isSend } from "./keyboard.js";
 import { Markdown } from "./markdown.jsx";
 import * as state from "./state.js";
 import { PREVIEW_CHARS, ToolCalls } from "./tool_calls.jsx";
@@ -36,7 +38,7 @@ function Editor({ node, onDone }) {
         if (event.key === "Escape") {
             event.preventDefault();
             onDone();
-        } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        } else if (isSend(event)) {
             event.preventDefault();
             send();
         }
@@ -75,14 +77,14 @@ function UserMessage({ node, versions }) {
 
 // ---- What the model wrote
 
-function Thinking({ node }) {
-    if (!node.reasoning) return null;
-    const live = node.state === "running" && !node.content && !node.calls.length;
+function Thinking({ node, reasoning, content }) {
+    if (!reasoning) return null;
+    const live = node.state === "running" && !content && !node.calls.length;
     const time = node.stats?.thoughtMs ? ` for ${duration(node.stats.thoughtMs)}` : "";
     return (
         <details class="card thinking">
             <summary><Icon name="thought" /><span class={live ? "live" : ""}>{live ? "Thinking" : `Thought${time}`}</span></summary>
-            <div class="thoughts plain" dir="auto" tabIndex={0} role="group" aria-label="Thoughts">{node.reasoning.trim()}</div>
+            <div class="thoughts plain" dir="auto" tabIndex={0} role="group" aria-label="Thoughts">{reasoning.trim()}</div>
         </details>
     );
 }
@@ -106,18 +108,19 @@ function statsText({ usage, stats, finish, state: ended }) {
 }
 
 function AssistantMessage({ node, versions, isLast }) {
-    const waits = node.state === "running" && !node.content && !node.reasoning && !node.calls.length;
+    const { reasoning, content } = node.reasoning ? node : splitThoughts(node.content);
+    const waits = node.state === "running" && !content && !reasoning && !node.calls.length;
     return (
         <>
-            <Thinking node={node} />
+            <Thinking node={node} reasoning={reasoning} content={content} />
             {waits && <p class="waiting"><span /><span /><span /></p>}
-            {node.content && <Markdown text={node.content} />}
+            {content && <Markdown text={content} />}
             {node.calls.length > 0 && <ToolCalls node={node} isLast={isLast} />}
             {node.state === "failed" && <p class="failure" role="alert">{node.error}</p>}
             {node.state !== "running" && (
                 <footer>
                     <Versions id={node.id} versions={versions} />
-                    {node.content && <CopyButton text={node.content} label="Copy the answer" />}
+                    {content && <CopyButton text={content} label="Copy the answer" />}
                     <button type="button" class="quiet" disabled={state.isRunning.value} onClick={() => { state.regenerate(node.id); focusSend(); }} aria-label="Answer again" title="Answer again"><Icon name="again" /></button>
                     <span class="stats">{statsText(node)}</span>
                 </footer>

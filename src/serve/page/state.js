@@ -31,6 +31,10 @@ effect(() => {
     store.savePreference("theme", theme.value);
 });
 
+effect(() => {
+    if (store.trouble.value) notice.value = { text: store.trouble.value };
+});
+
 // ---- Conversations
 
 // Puts a changed conversation where it belongs, and keeps it.
@@ -215,7 +219,8 @@ export async function start() {
     addEventListener("visibilitychange", () => document.hidden && store.flushConversations());
     addEventListener("hashchange", () => {
         const id = location.hash.slice(1);
-        if (id && id !== current.value.id && find(id)) openConversation(id);
+        if (!id && current.value.leaf) newConversation();
+        else if (id && id !== current.value.id && find(id)) openConversation(id);
     });
     try {
         conversations.value = (await store.loadConversations()).map(settle);

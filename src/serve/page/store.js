@@ -1,8 +1,11 @@
 // What the browser keeps: conversations in IndexedDB, a few preferences in localStorage. Nothing leaves the machine.
+import { signal } from "@preact/signals";
 import { createStore, del, entries, set } from "idb-keyval";
 
 export const CONVERSATIONS_MAX = 500; // the oldest ones go first
 const SAVE_AFTER_MS = 400;
+
+export const trouble = signal(""); // why something could not be kept
 
 let database = null;
 const tabs = new BroadcastChannel("nibble"); // tells the other tabs of this browser what was kept or removed
@@ -29,8 +32,10 @@ function write(id) {
     pending.delete(id);
     set(id, conversation, database)
         .then(() => tabs.postMessage({ id, conversation }))
-        .catch((error) => console.warn("not kept:", error));
+        .catch(complain);
 }
+
+const complain = (error) => (trouble.value = `The browser does not keep this conversation: ${error.message}`);
 
 // What waits is written now: the tab may be about to go.
 export function flushConversations() {
@@ -46,7 +51,7 @@ export function removeConversation(id) {
     if (!database) return;
     del(id, database)
         .then(() => tabs.postMessage({ id }))
-        .catch((error) => console.warn("not removed:", error));
+        .catch(complain);
 }
 
 // `onChange` gets the id, and the conversation unless it was removed, whenever another tab has changed one.

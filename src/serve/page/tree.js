@@ -4,7 +4,11 @@
 //
 // message: {id, parent, at, role, content, reasoning, calls: [{id, name, arguments}], callId, state, error, stats}
 
-export const newId = () => crypto.randomUUID();
+// crypto.randomUUID is not there on plain HTTP.
+export function newId() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 export function createConversation(settings) {
     const at = Date.now();

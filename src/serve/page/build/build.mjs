@@ -8,13 +8,15 @@ import { createRequire } from "node:module";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { licenceTexts } from "./licences.mjs";
 
 const source = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const [out, packages, absent] = process.argv.slice(2).map((name) => path.resolve(name));
 const read = (name) => fs.readFileSync(path.join(source, name), "utf8");
 const sha256 = (text, encoding) => createHash("sha256").update(text).digest(encoding);
 
-// The folder with node_modules. It is filled under another name and then renamed, so that builds may run side by side.
+// The folder with node_modules, or null if it cannot be had and that is allowed. It is filled under another name and then
+// renamed, so that builds may run side by side.
 function install() {
     const names = ["package.json", "package-lock.json"];
     const folder = path.join(packages, sha256(names.map(read).join("\n"), "hex").slice(0, 16));
@@ -27,7 +29,10 @@ function install() {
         execFileSync("npm", ["ci", ...options], { cwd: fresh, stdio: ["ignore", "ignore", "pipe"], timeout: 180_000 });
         fs.renameSync(fresh, folder);
     } catch (error) {
-        if (!fs.existsSync(folder)) throw error;
+        if (fs.existsSync(folder)) return folder; // another build was first
+        if (!absent) throw error;
+        console.error(`The page is left out: npm cannot install its packages. ${String(error.stderr || error.message).split("\n")[0]}`);
+        return null;
     } finally {
         fs.rmSync(fresh, { recursive: true, force: true });
     }
@@ -49,9 +54,13 @@ function bundle(folder, entry) {
         jsxImportSource: "preact",
         legalComments: "none",
         logLevel: "warning",
+        metafile: true,
     });
-    return result.outputFiles[0].text.trim();
+    return { text: result.outputFiles[0].text.trim(), inputs: Object.keys(result.metafile.inputs) };
 }
+
+// Nothing but "--" has a meaning in a comment of HTML.
+const comment = (text) => `<!--\n${text.replace(/-(?=-)/g, "- ")}\n-->`;
 
 // Nothing but "</script" and "<!--" has a meaning in a script of HTML; where these can stand, in strings and regular
 // expressions, \x3c means the same as "<".
@@ -63,17 +72,18 @@ const bytes = (name, data) => {
     return `static const unsigned char ${name}[] = {\n${rows.join(",\n")},\n};\n`;
 };
 
-function build() {
-    const folder = install();
-    const script = inScript(bundle(folder, "main.jsx"));
-    const style = bundle(folder, "style.css");
-    const html = Buffer.from(
-        read("index.html")
-            .replace("<!-- style -->", () => `<style>${style}</style>`)
-            .replace("<!-- script -->", () => `<script type="module">${script}</script>`),
-    );
+function build(folder) {
+    const { text, inputs } = bundle(folder, "main.jsx");
+    const script = inScript(text);
+    const style = bundle(folder, "style.css").text;
+    const parts = {
+        "<!-- style -->": `<style>${style}</style>`,
+        "<!-- script -->": `<script type="module">${script}</script>`,
+        "<!-- licences -->": comment(licenceTexts(inputs)),
+    };
+    const html = Buffer.from(read("index.html").replace(/<!-- \w+ -->/g, (mark) => parts[mark]));
     const gzip = gzipSync(html, { level: 9 });
-    const hash = (text) => `"'sha256-${sha256(text, "base64")}'"`;
+    const hash = (content) => `"'sha256-${sha256(content, "base64")}'"`;
     return `// Made from src/serve/page by build.mjs.
 #include "serve/page.h"
 ${bytes("html", html)}${bytes("gzip", gzip)}
@@ -89,10 +99,6 @@ const nb_page nb_page_built = {
 `;
 }
 
-try {
-    fs.writeFileSync(out, build());
-} catch (error) {
-    if (!absent) throw error;
-    console.error(`The page is left out: ${error.stderr || error.message}`);
-    fs.copyFileSync(absent, out);
-}
+const folder = install();
+if (folder) fs.writeFileSync(out, build(folder));
+else fs.copyFileSync(absent, out);
