@@ -10,19 +10,30 @@ import * as path from "node:path";
 
 process.env.CHROMIUM ??= "/usr/bin/chromium";
 process.env.FONTCONFIG_FILE = fontConfiguration();
-const { delta, ended, finish, say, sleep, startBrowser, startFake, startNibble } = await import("../test/page/support.js");
+const { delta, ended, finish, say, sleep, startBrowser, startFake, startNibble } =
+    await import("../test/page/support.js");
 const images = path.resolve(import.meta.dirname, "../docs/images");
 
 // system-ui and monospace as on a desktop with good fonts.
 function fontConfiguration() {
     const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "page-images-")), "fonts.conf");
-    const prefer = (family, font) => `<alias binding="strong"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`;
-    const pairs = [["system-ui", "Inter"], ["sans-serif", "Inter"], ["ui-monospace", "JetBrains Mono"], ["monospace", "JetBrains Mono"]];
-    fs.writeFileSync(file, `<fontconfig><include>/etc/fonts/fonts.conf</include>${pairs.map((each) => prefer(...each)).join("")}</fontconfig>`);
+    const prefer = (family, font) =>
+        `<alias binding="strong"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`;
+    const pairs = [
+        ["system-ui", "Inter"],
+        ["sans-serif", "Inter"],
+        ["ui-monospace", "JetBrains Mono"],
+        ["monospace", "JetBrains Mono"],
+    ];
+    fs.writeFileSync(
+        file,
+        `<fontconfig><include>/etc/fonts/fonts.conf</include>${pairs.map((each) => prefer(...each)).join("")}</fontconfig>`,
+    );
     return file;
 }
 
-const THOUGHTS = "The user wants to know how NVFP4 stores weights. I should explain the two scales, then show how one block is read.";
+const THOUGHTS =
+    "The user wants to know how NVFP4 stores weights. I should explain the two scales, then show how one block is read.";
 const ANSWER = `An NVFP4 weight takes **4.5 bits**: a four-bit number, and its share of a scale that 16 neighbours have in common.
 
 | part | format | for how many weights |
@@ -75,14 +86,19 @@ const take = async (page, name) => {
     await page.context().close();
 };
 
-const RULES = "You are a calculator. Answer with a number. Say nothing else, and do not explain what you did. ".repeat(6);
+const RULES = "You are a calculator. Answer with a number. Say nothing else, and do not explain what you did. ".repeat(
+    6,
+);
 
 // Eight clients that ask and ask, for as long as the plots need to fill.
 async function load(url, seconds) {
     const until = Date.now() + 1000 * seconds;
     const ask = async (i) => {
         for (let n = 0; Date.now() < until; n++) {
-            const messages = [{ role: "system", content: RULES }, { role: "user", content: `What is ${n % 3} plus ${i}?` }];
+            const messages = [
+                { role: "system", content: RULES },
+                { role: "user", content: `What is ${n % 3} plus ${i}?` },
+            ];
             const body = JSON.stringify({ messages, max_tokens: 100 + 40 * i, ignore_eos: true });
             await (await fetch(`${url}/v1/chat/completions`, { method: "POST", body })).text();
             await sleep(1500 * Math.random());
@@ -97,7 +113,15 @@ const browser = await startBrowser();
 const fake = await startFake(nibble, { models: ["your-model"], answer });
 
 await take(await converse(fake, { colorScheme: "light" }), "light");
-await take(await converse(fake, { colorScheme: "dark", viewport: { width: 390, height: 800 }, hasTouch: true, isMobile: true }), "phone");
+await take(
+    await converse(fake, {
+        colorScheme: "dark",
+        viewport: { width: 390, height: 800 },
+        hasTouch: true,
+        isMobile: true,
+    }),
+    "phone",
+);
 
 const page = await browser.open(nibble.url, { colorScheme: "dark", deviceScaleFactor: 1.5 });
 await page.getByRole("button", { name: /^Live figures/ }).click();

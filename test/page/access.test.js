@@ -52,7 +52,8 @@ after(async () => {
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 
 async function assertAccessible(page, where) {
-    const found = await page.evaluate(`${AXE}; axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })
+    const found =
+        await page.evaluate(`${AXE}; axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })
         .then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => [id, html, failureSummary])))`);
     assert.deepEqual(found, [], where);
 }
@@ -114,11 +115,19 @@ test("the colours are the user's choice, and stay", async () => {
 
 test("a phone scrolls nothing sideways but code and tables, and shows one thing at a time", async () => {
     const page = await openFull({ viewport: PHONE, hasTouch: true, isMobile: true });
-    const overflow = () => page.evaluate(() => [document.documentElement, ...document.querySelectorAll(".talk, .panel, .side, .composer, .bar")]
-        .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.className || each.tagName));
+    const overflow = () =>
+        page.evaluate(() =>
+            [document.documentElement, ...document.querySelectorAll(".talk, .panel, .side, .composer, .bar")]
+                .filter((each) => each.scrollWidth > each.clientWidth + 1)
+                .map((each) => each.className || each.tagName),
+        );
     await page.evaluate(() => document.querySelectorAll("details").forEach((each) => (each.open = true)));
     assert.deepEqual(await overflow(), []);
-    assert.ok(await page.evaluate(() => [...document.querySelectorAll(".scroll, pre")].some((each) => each.scrollWidth > each.clientWidth)));
+    assert.ok(
+        await page.evaluate(() =>
+            [...document.querySelectorAll(".scroll, pre")].some((each) => each.scrollWidth > each.clientWidth),
+        ),
+    );
     assert.equal(await button(page, "New conversation").isVisible(), false);
     for (const name of ["Conversations", "Settings", "Live figures"]) {
         await page.getByRole("button", { name: new RegExp(`^${name}`) }).click();
@@ -159,10 +168,13 @@ test("the page works from another machine without HTTPS, where browsers allow le
 
 test("everything can be done by keyboard, and the focus is never lost", async () => {
     const page = await browser.open(nibble.url);
-    const focused = () => page.evaluate(() => {
-        const each = document.activeElement;
-        return each === document.body ? "nothing" : each.getAttribute("aria-label") || each.textContent.slice(0, 40) || each.tagName;
-    });
+    const focused = () =>
+        page.evaluate(() => {
+            const each = document.activeElement;
+            return each === document.body
+                ? "nothing"
+                : each.getAttribute("aria-label") || each.textContent.slice(0, 40) || each.tagName;
+        });
     const walkTo = async (name, key = "Tab") => {
         for (let i = 0; i < 60; i++, await page.keyboard.press(key)) if ((await focused()).startsWith(name)) return;
         assert.fail(`${key} does not lead to ${name}`);
@@ -223,14 +235,23 @@ test("a screen reader is told when an answer begins and what it says", async () 
 
 test("the page is small, and its policy names exactly the script and the style that it has", async () => {
     const head = await fetch(nibble.url, { method: "HEAD" });
-    assert.ok(Number(head.headers.get("content-length")) < PAGE_BYTES_MAX, `${head.headers.get("content-length")} bytes`);
+    assert.ok(
+        Number(head.headers.get("content-length")) < PAGE_BYTES_MAX,
+        `${head.headers.get("content-length")} bytes`,
+    );
     assert.equal(head.headers.get("content-encoding"), "gzip");
     const html = await (await fetch(nibble.url)).text();
     const policy = head.headers.get("content-security-policy");
-    for (const [tag, name] of [["script", "script-src"], ["style", "style-src"]]) {
+    for (const [tag, name] of [
+        ["script", "script-src"],
+        ["style", "style-src"],
+    ]) {
         const parts = [...html.matchAll(new RegExp(`<${tag}[^>]*>([^]*?)</${tag}>`, "g"))];
         assert.equal(parts.length, 1);
-        assert.ok(policy.includes(`${name} 'sha256-${createHash("sha256").update(parts[0][1]).digest("base64")}';`), name);
+        assert.ok(
+            policy.includes(`${name} 'sha256-${createHash("sha256").update(parts[0][1]).digest("base64")}';`),
+            name,
+        );
     }
 });
 
@@ -245,10 +266,11 @@ test("the browser itself refuses markup from text, scripts from elsewhere and re
                 return "refused";
             }
         };
-        const element = (name, fields) => new Promise((resolve, reject) => {
-            const made = Object.assign(document.createElement(name), fields, { onload: resolve, onerror: reject });
-            document.body.append(made);
-        });
+        const element = (name, fields) =>
+            new Promise((resolve, reject) => {
+                const made = Object.assign(document.createElement(name), fields, { onload: resolve, onerror: reject });
+                document.body.append(made);
+            });
         return Promise.all([
             attempt(() => (document.getElementById("app").innerHTML = "<b>x</b>")),
             attempt(() => (document.createElement("script").text = "1")),

@@ -13,8 +13,15 @@ after(async () => {
     nibble?.close();
 });
 
-const TOOL = { name: "book_table", description: "Book a table", parameters: {
-    type: "object", properties: { name: { type: "string" }, people: { type: "integer" } }, required: ["name", "people"] } };
+const TOOL = {
+    name: "book_table",
+    description: "Book a table",
+    parameters: {
+        type: "object",
+        properties: { name: { type: "string" }, people: { type: "integer" } },
+        required: ["name", "people"],
+    },
+};
 
 // A page whose conversation draws nothing: the demo's answers are the same each time.
 const openGreedy = (settings) => browser.open(nibble.url, { settings: { temperature: "0", ...settings } });
@@ -52,7 +59,12 @@ test("thoughts are folded away even where the server does not tell them apart", 
     const page = await browser.open(plain.url);
     await say(page, "What is 12 plus 7?");
     await ended(page);
-    assert.equal(await answers(page).getByText(/^Thought/).count(), 1);
+    assert.equal(
+        await answers(page)
+            .getByText(/^Thought/)
+            .count(),
+        1,
+    );
     assert.doesNotMatch(await answers(page).locator(".markdown").innerText(), /think/);
 });
 
@@ -204,7 +216,14 @@ test("settings reach the server", async (t) => {
     const page = await browser.open(fake.url);
     await page.getByRole("combobox", { name: "Model" }).selectOption("two");
     await button(page, "Settings").click();
-    for (const [label, value] of [["System prompt", "Be brief."], ["Top p", "0.9"], ["Top k", "40"], ["Min p", "0.05"], ["Max tokens", "64"], ["Seed", "7"]])
+    for (const [label, value] of [
+        ["System prompt", "Be brief."],
+        ["Top p", "0.9"],
+        ["Top k", "40"],
+        ["Min p", "0.05"],
+        ["Max tokens", "64"],
+        ["Seed", "7"],
+    ])
         await page.getByLabel(label).fill(value);
     await page.getByLabel("On", { exact: true }).check();
     await page.getByLabel("Tools (JSON)").fill("[{");
@@ -212,9 +231,19 @@ test("settings reach the server", async (t) => {
     await say(page, "Hello");
     await ended(page);
     assert.deepEqual(seen, {
-        model: "two", stream: true, stream_options: { include_usage: true },
-        top_p: 0.9, top_k: 40, min_p: 0.05, max_tokens: 64, seed: 7, chat_template_kwargs: { enable_thinking: true },
-        messages: [{ role: "system", content: "Be brief." }, { role: "user", content: "Hello" }],
+        model: "two",
+        stream: true,
+        stream_options: { include_usage: true },
+        top_p: 0.9,
+        top_k: 40,
+        min_p: 0.05,
+        max_tokens: 64,
+        seed: 7,
+        chat_template_kwargs: { enable_thinking: true },
+        messages: [
+            { role: "system", content: "Be brief." },
+            { role: "user", content: "Hello" },
+        ],
     });
 });
 
@@ -223,7 +252,13 @@ test("live figures follow the server", async () => {
     await page.getByRole("button", { name: /^Live figures/ }).click();
     await say(page, "What is 12 plus 7?");
     await page.getByRole("img", { name: /^Generation: (?!0\.0)[\d.]+ tokens\/s/ }).waitFor();
-    for (const name of [/^Prompts: /, /^Batch: \d+ requests/, /^Queue: \d+ requests/, /^KV cache: [\d.]+%/, /^First token: \d+ ms/])
+    for (const name of [
+        /^Prompts: /,
+        /^Batch: \d+ requests/,
+        /^Queue: \d+ requests/,
+        /^KV cache: [\d.]+%/,
+        /^First token: \d+ ms/,
+    ])
         assert.equal(await page.getByRole("img", { name }).count(), 1);
 });
 
@@ -255,16 +290,34 @@ test("the page works below a root path, with and without the last slash", async 
 });
 
 test("Markdown becomes headings, lists, tables and coloured code", async (t) => {
-    const languages = { bash: "if true; then echo 1; fi", c: "int x = 1;", cpp: "class A {};", css: "a { color: red }", diff: "+a\n-b", go: "func f() {}",
-        html: "<!-- c --><b class='x'>t</b>", ini: "a = 1", java: "int x = 1;", js: "const x = 1;", json: '{"a": 1}', markdown: "# a", python: "def f(): pass",
-        rust: "fn f() {}", sql: "SELECT 1", ts: "let x: number = 1", yaml: "a: 1" };
+    const languages = {
+        bash: "if true; then echo 1; fi",
+        c: "int x = 1;",
+        cpp: "class A {};",
+        css: "a { color: red }",
+        diff: "+a\n-b",
+        go: "func f() {}",
+        html: "<!-- c --><b class='x'>t</b>",
+        ini: "a = 1",
+        java: "int x = 1;",
+        js: "const x = 1;",
+        json: '{"a": 1}',
+        markdown: "# a",
+        python: "def f(): pass",
+        rust: "fn f() {}",
+        sql: "SELECT 1",
+        ts: "let x: number = 1",
+        yaml: "a: 1",
+    };
     const fences = Object.entries(languages).map(([name, text]) => `\`\`\`${name}\n${text}\n\`\`\``);
     const content = `# One\n\n3. three\n   - inner\n4. four\n\n| a | b |\n| - | -: |\n| 1 | 2 |\n\n> *said* **so** ~~not~~\n\nline\nbreak &amp; \`x < 1\`\n\n---\n\n${fences.join("\n")}`;
     const fake = await startFake(nibble, {
         async answer(response) {
             response.write(delta({ content: content.slice(0, 100) }));
             await sleep(200);
-            response.end(`${delta({ content: content.slice(100) })}data: {"choices": [], "usage": {"completion_tokens": 500}}\n\n${finish()}`);
+            response.end(
+                `${delta({ content: content.slice(100) })}data: {"choices": [], "usage": {"completion_tokens": 500}}\n\n${finish()}`,
+            );
         },
     });
     t.after(() => fake.close());
@@ -273,9 +326,23 @@ test("Markdown becomes headings, lists, tables and coloured code", async (t) => 
     await ended(page);
     assert.match(await answers(page).locator(".stats").innerText(), /^500 tokens · [\d,.]+ tokens\/s/);
     const shown = answers(page).locator(".markdown");
-    for (const selector of ["h2.level-1", "ol[start='3'] > li > ul > li", "td.align-right", "blockquote em", "blockquote s", "br", "hr"])
+    for (const selector of [
+        "h2.level-1",
+        "ol[start='3'] > li > ul > li",
+        "td.align-right",
+        "blockquote em",
+        "blockquote s",
+        "br",
+        "hr",
+    ])
         assert.equal(await shown.locator(selector).count(), 1, selector);
     assert.match(await shown.innerText(), /break & x < 1/);
     for (const name of Object.keys(languages))
-        assert.ok(await shown.getByRole("group", { name: `Code, ${name}`, exact: true }).locator("[class^=hljs-]").count(), name);
+        assert.ok(
+            await shown
+                .getByRole("group", { name: `Code, ${name}`, exact: true })
+                .locator("[class^=hljs-]")
+                .count(),
+            name,
+        );
 });

@@ -36,24 +36,35 @@ const RUN = "window.hacked = 1";
 const ELSEWHERE = "http://127.0.0.1:9/x";
 
 const TEXTS = {
-    "HTML": `<img src=x onerror="${RUN}"><script>${RUN}</script><svg onload="${RUN}"><iframe srcdoc="<script>parent.${RUN}</script>">
+    HTML: `<img src=x onerror="${RUN}"><script>${RUN}</script><svg onload="${RUN}"><iframe srcdoc="<script>parent.${RUN}</script>">
 <style>@import url(${ELSEWHERE}.css); body { display: none }</style><link rel=stylesheet href=${ELSEWHERE}.css><base href=${ELSEWHERE}>
 <form action=${ELSEWHERE}><input name=q><button>Go</button></form><a href="javascript:${RUN}">a</a><math><mtext></form><form><mglyph><style></math><img src onerror=${RUN}>
 
 <div>
 
 <script>${RUN}</script></div>`,
-    "links": `[a](javascript:${RUN}) [b](JaVaScRiPt:${RUN}) [c](java\tscript:${RUN}) [d](&#106;avascript:${RUN}) <javascript:${RUN}>
+    links: `[a](javascript:${RUN}) [b](JaVaScRiPt:${RUN}) [c](java\tscript:${RUN}) [d](&#106;avascript:${RUN}) <javascript:${RUN}>
 [e](data:text/html,<script>${RUN}</script>) [f](vbscript:x) [g](file:///etc/passwd) [h](blob:x) [i](//evil.example/) [j](/v1/models) [k][ref]
 [l](https://example.org "title\\" onmouseover=\\"${RUN}") [m](<https://example.org/"onclick="${RUN}>) javascript:${RUN} https://example.org/<script>
 
 [ref]: javascript:${RUN}`,
-    "pictures": `![a](${ELSEWHERE}.png) ![b](data:image/svg+xml,<svg/onload=${RUN}>) ![c](x "y") [![d](${ELSEWHERE}.png)](javascript:${RUN})`,
-    "code": "```\"><script>window.hacked = 1</script>\nx\n```\n```html\n<script>window.hacked = 1</script>\n```\n`<b>` ```js\n```__proto__\nx\n```\n```constructor\nx\n```",
-    "a fence without an end": "```python\n" + "def f(x): return '</code></pre><script>window.hacked = 1</script>'\n".repeat(500),
+    pictures: `![a](${ELSEWHERE}.png) ![b](data:image/svg+xml,<svg/onload=${RUN}>) ![c](x "y") [![d](${ELSEWHERE}.png)](javascript:${RUN})`,
+    code: '```"><script>window.hacked = 1</script>\nx\n```\n```html\n<script>window.hacked = 1</script>\n```\n`<b>` ```js\n```__proto__\nx\n```\n```constructor\nx\n```',
+    "a fence without an end":
+        "```python\n" + "def f(x): return '</code></pre><script>window.hacked = 1</script>'\n".repeat(500),
     "a huge table": `|${" a |".repeat(200)}\n|${" - |".repeat(200)}\n${`|${" <b>x</b> |".repeat(200)}\n`.repeat(100)}`,
-    "deep nesting": "> ".repeat(3000) + "x\n\n" + "- ".repeat(3000) + "x\n\n" + "[".repeat(20000) + "\n\n" + "*a **b ".repeat(5000) + "\n\n" + "`".repeat(9999),
-    "odd characters": "\u202eabc\u0000\u0007\ud800 \ufeff zalgo" + "\u0301".repeat(5000) + " " + "w".repeat(50000) + "\u2028\u2029",
+    "deep nesting":
+        "> ".repeat(3000) +
+        "x\n\n" +
+        "- ".repeat(3000) +
+        "x\n\n" +
+        "[".repeat(20000) +
+        "\n\n" +
+        "*a **b ".repeat(5000) +
+        "\n\n" +
+        "`".repeat(9999),
+    "odd characters":
+        "\u202eabc\u0000\u0007\ud800 \ufeff zalgo" + "\u0301".repeat(5000) + " " + "w".repeat(50000) + "\u2028\u2029",
     "a very long text": "word ".repeat(200000),
 };
 
@@ -61,12 +72,27 @@ const TEXTS = {
 async function assertHarmless() {
     const found = await page.evaluate(() => ({
         hacked: window.hacked,
-        elements: [...document.querySelectorAll("#app :is(script, style, link, iframe, object, embed, img, form:not(dialog form), base, meta, math)")].map((each) => each.outerHTML),
-        handlers: [...document.querySelectorAll("#app *")].flatMap((each) => [...each.attributes]).filter(({ name }) => /^on|^srcdoc$|^formaction$/.test(name)).length,
-        links: [...document.querySelectorAll("#app a")].map((each) => each.href).filter((href) => !/^(https?|mailto):/.test(href) || new URL(href).origin === location.origin && !href.endsWith("#message")),
+        elements: [
+            ...document.querySelectorAll(
+                "#app :is(script, style, link, iframe, object, embed, img, form:not(dialog form), base, meta, math)",
+            ),
+        ].map((each) => each.outerHTML),
+        handlers: [...document.querySelectorAll("#app *")]
+            .flatMap((each) => [...each.attributes])
+            .filter(({ name }) => /^on|^srcdoc$|^formaction$/.test(name)).length,
+        links: [...document.querySelectorAll("#app a")]
+            .map((each) => each.href)
+            .filter(
+                (href) =>
+                    !/^(https?|mailto):/.test(href) ||
+                    (new URL(href).origin === location.origin && !href.endsWith("#message")),
+            ),
     }));
     assert.deepEqual(found, { hacked: undefined, elements: [], handlers: 0, links: [] });
-    assert.deepEqual(page.requested.filter((each) => !each.startsWith(`${fake.url}/`) && !each.startsWith("data:image/svg")), []);
+    assert.deepEqual(
+        page.requested.filter((each) => !each.startsWith(`${fake.url}/`) && !each.startsWith("data:image/svg")),
+        [],
+    );
     assert.deepEqual(page.complaints, []);
     await page.getByRole("textbox", { name: "Message", exact: true }).fill("still here");
 }
@@ -118,15 +144,31 @@ test("a hostile server is only text as well", async (t) => {
 });
 
 const BROKEN = {
-    "bytes that are not UTF-8": [delta({ content: "before " }), Buffer.from([0x64, 0xc3, 0x28, 0xff, 0xfe, 0x0a, 0x0a]), delta({ content: "after" }), finish()],
-    "a character cut in two": [Buffer.from(delta({ content: "ä" })).subarray(0, -25), Buffer.from(delta({ content: "ä" })).subarray(-25), finish()],
-    "not JSON": ["data: {\"choices\": [\n\n"],
-    "null": ["data: null\n\n"],
+    "bytes that are not UTF-8": [
+        delta({ content: "before " }),
+        Buffer.from([0x64, 0xc3, 0x28, 0xff, 0xfe, 0x0a, 0x0a]),
+        delta({ content: "after" }),
+        finish(),
+    ],
+    "a character cut in two": [
+        Buffer.from(delta({ content: "ä" })).subarray(0, -25),
+        Buffer.from(delta({ content: "ä" })).subarray(-25),
+        finish(),
+    ],
+    "not JSON": ['data: {"choices": [\n\n'],
+    null: ["data: null\n\n"],
     "a connection that ends early": [delta({ content: "half" })],
     "nothing at all": [],
     "an event without an end": ["data: " + "x".repeat(5 << 20)],
-    "fields of the wrong type": ['data: {"choices": "no"}\n\ndata: {"choices": [{"delta": {"content": 5, "tool_calls": {"a": 1}}}], "usage": 7}\n\n', delta({ content: "after" }), finish()],
-    "calls by the thousand": [delta({ tool_calls: Array.from({ length: 1000 }, (_, index) => ({ index, function: { name: "f" } })) }), finish()],
+    "fields of the wrong type": [
+        'data: {"choices": "no"}\n\ndata: {"choices": [{"delta": {"content": 5, "tool_calls": {"a": 1}}}], "usage": 7}\n\n',
+        delta({ content: "after" }),
+        finish(),
+    ],
+    "calls by the thousand": [
+        delta({ tool_calls: Array.from({ length: 1000 }, (_, index) => ({ index, function: { name: "f" } })) }),
+        finish(),
+    ],
 };
 for (const [name, pieces] of Object.entries(BROKEN)) {
     test(`a stream with ${name} ends, and the page goes on`, async () => {

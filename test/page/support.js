@@ -11,7 +11,9 @@ export const PARSERS = ["--reasoning-parser", "qwen3", "--tool-call-parser", "qw
 // `nibble serve` of the demo on a free port: {url, close}. The rest of the log is read and dropped.
 export async function startNibble(...options) {
     const flags = ["--host", "127.0.0.1", "--port", "0", "--served-model-name", "demo"];
-    const child = spawn(process.env.NIBBLE, ["serve", DEMO, ...flags, ...options], { stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.env.NIBBLE, ["serve", DEMO, ...flags, ...options], {
+        stdio: ["ignore", "ignore", "pipe"],
+    });
     const port = await new Promise((resolve, reject) => {
         let log = "";
         child.stderr.on("data", (text) => {
@@ -28,7 +30,10 @@ export async function startNibble(...options) {
 // other.test is a name of this machine. Every page remembers where it sent requests, what it
 // wrote to the console and what it threw.
 export async function startBrowser() {
-    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP other.test 127.0.0.1"] });
+    const browser = await chromium.launch({
+        executablePath: process.env.CHROMIUM,
+        args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP other.test 127.0.0.1"],
+    });
     const open = async (url, { viewport = { width: 1280, height: 800 }, settings, ...options } = {}) => {
         const kept = [{ name: "nibble.settings", value: JSON.stringify(settings) }];
         const storageState = settings && { origins: [{ origin: url, localStorage: kept }] };
@@ -96,5 +101,6 @@ export async function startFake(nibble, { answer, models = ["fake"], metrics = "
 
 const event = (value) => `data: ${typeof value === "string" ? value : JSON.stringify(value)}\n\n`;
 export const delta = (fields) => event({ choices: [{ index: 0, delta: fields, finish_reason: null }] });
-export const finish = (reason = "stop") => event({ choices: [{ index: 0, delta: {}, finish_reason: reason }] }) + event("[DONE]");
+export const finish = (reason = "stop") =>
+    event({ choices: [{ index: 0, delta: {}, finish_reason: reason }] }) + event("[DONE]");
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -31,13 +31,21 @@ test("an event without an end is refused before it fills the memory", () => {
 test("deltas add up to a message, whatever their shape", () => {
     const message = { content: "", reasoning: "", calls: [] };
     const deltas = [
-        { role: "assistant", content: "" }, { reasoning_content: "a", reasoning: "a" }, { reasoning: "b" }, { content: "c" },
+        { role: "assistant", content: "" },
+        { reasoning_content: "a", reasoning: "a" },
+        { reasoning: "b" },
+        { content: "c" },
         { tool_calls: [{ index: 0, id: "1", function: { name: "f", arguments: '{"x"' } }] },
         { tool_calls: [{ index: 0, function: { arguments: ": 1}" } }] },
-        { tool_calls: [{ index: 1e9, function: { name: "far" } }, null, 5] }, { tool_calls: "no" }, { content: { a: 1 } }, 7, null,
+        { tool_calls: [{ index: 1e9, function: { name: "far" } }, null, 5] },
+        { tool_calls: "no" },
+        { content: { a: 1 } },
+        7,
+        null,
     ];
     for (const each of deltas) mergeChunk(message, { choices: [{ delta: each }] });
-    for (const chunk of [{}, { choices: "x" }, { choices: [null] }, { usage: { completion_tokens: 3 } }]) mergeChunk(message, chunk);
+    for (const chunk of [{}, { choices: "x" }, { choices: [null] }, { usage: { completion_tokens: 3 } }])
+        mergeChunk(message, chunk);
     assert.equal(message.content, "c");
     assert.equal(message.reasoning, "ab");
     assert.deepEqual(message.calls[0], { id: "1", name: "f", arguments: '{"x": 1}' });
@@ -47,26 +55,30 @@ test("deltas add up to a message, whatever their shape", () => {
 
 test("think blocks are told apart from the answer, whole, open, or opened by the prompt", () => {
     const cases = {
-        "19": ["", "19"],
+        19: ["", "19"],
         "<think>\na\n</think>\n\n19": ["\na\n", "19"],
         "a</think>19": ["a", "19"],
         "\n<think>a": ["a", ""],
         "Write <think> first, then </think>.": ["", "Write <think> first, then </think>."],
     };
-    for (const [text, [reasoning, content]] of Object.entries(cases)) assert.deepEqual(splitThoughts(text), { reasoning, content });
+    for (const [text, [reasoning, content]] of Object.entries(cases))
+        assert.deepEqual(splitThoughts(text), { reasoning, content });
 });
 
 test("empty settings are left to the server", () => {
     assert.deepEqual(requestFields({ temperature: "", top_k: "", thinking: "", tools: "" }), {});
     assert.deepEqual(requestFields({ temperature: "0", seed: "7", top_p: "x", thinking: "off" }), {
-        temperature: 0, seed: 7, chat_template_kwargs: { enable_thinking: false },
+        temperature: 0,
+        seed: 7,
+        chat_template_kwargs: { enable_thinking: false },
     });
 });
 
 test("tools are taken bare or in OpenAI's form, and mistakes are told", () => {
     const bare = { name: "f", parameters: {} };
     const full = { type: "function", function: bare };
-    for (const each of [bare, [bare], [full], full]) assert.deepEqual(readTools(JSON.stringify(each)), { tools: [full] });
+    for (const each of [bare, [bare], [full], full])
+        assert.deepEqual(readTools(JSON.stringify(each)), { tools: [full] });
     assert.match(readTools("{").error, /Not JSON/);
     assert.match(readTools("[{}]").error, /needs a name/);
     assert.match(readTools("null").error, /needs a name/);
@@ -98,10 +110,16 @@ test("edited and repeated messages become versions; nothing is lost", () => {
     const again = tree.addMessage(answered, { role: "assistant", content: "2", calls: [] }, asked.leaf);
     const edited = tree.addMessage(again, { role: "user", content: "two" }, null);
     assert.equal(start.leaf, null);
-    assert.deepEqual(tree.pathTo(edited).map((node) => node.content), ["two"]);
+    assert.deepEqual(
+        tree.pathTo(edited).map((node) => node.content),
+        ["two"],
+    );
     assert.deepEqual(tree.versionsOf(edited, edited.leaf), [asked.leaf, edited.leaf]);
     const back = tree.showVersion(edited, asked.leaf);
-    assert.deepEqual(tree.pathTo(back).map((node) => node.content), ["one", "2"]);
+    assert.deepEqual(
+        tree.pathTo(back).map((node) => node.content),
+        ["one", "2"],
+    );
     assert.deepEqual(tree.versionsOf(back, back.leaf), [answered.leaf, again.leaf]);
     assert.deepEqual(tree.wireMessages(answered), [
         { role: "system", content: "be brief" },
@@ -116,7 +134,11 @@ test("tool calls and their results go back in OpenAI's form", () => {
     const called = tree.addMessage(tree.createConversation({}), { role: "assistant", calls });
     const given = tree.addMessage(called, { role: "tool", callId: "c1", name: "f", content: "42" });
     assert.deepEqual(tree.wireMessages(given), [
-        { role: "assistant", content: "", tool_calls: [{ id: "c1", type: "function", function: { name: "f", arguments: "{}" } }] },
+        {
+            role: "assistant",
+            content: "",
+            tool_calls: [{ id: "c1", type: "function", function: { name: "f", arguments: "{}" } }],
+        },
         { role: "tool", tool_call_id: "c1", content: "42" },
     ]);
 });

@@ -35,7 +35,8 @@ function mergeCall(calls, delta) {
 export function splitThoughts(content) {
     const end = content.indexOf("</think>");
     const begins = /^\s*<think>/.exec(content);
-    if (end < 0) return begins ? { reasoning: content.slice(begins[0].length), content: "" } : { reasoning: "", content };
+    if (end < 0)
+        return begins ? { reasoning: content.slice(begins[0].length), content: "" } : { reasoning: "", content };
     if (!begins && content.includes("<think>")) return { reasoning: "", content };
     return { reasoning: content.slice(begins?.[0].length ?? 0, end), content: content.slice(end + 8).trimStart() };
 }
@@ -43,7 +44,16 @@ export function splitThoughts(content) {
 // The fields of a request that stand for settings; what is empty is left to the server.
 export function requestFields(settings) {
     const fields = {};
-    const numbers = ["temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty", "max_tokens", "seed"];
+    const numbers = [
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "repetition_penalty",
+        "max_tokens",
+        "seed",
+    ];
     for (const name of numbers) {
         const value = settings[name];
         if (value !== undefined && value !== "" && Number.isFinite(Number(value))) fields[name] = Number(value);
@@ -62,7 +72,7 @@ export function readTools(json) {
         const list = Array.isArray(value) ? value : [value];
         const tools = list.map((each) => (each?.function ? each : { type: "function", function: each }));
         if (tools.every((tool) => typeof tool.function?.name === "string")) return { tools };
-        return { tools: [], error: "Each tool needs a name: {\"name\": …, \"parameters\": …}" };
+        return { tools: [], error: 'Each tool needs a name: {"name": …, "parameters": …}' };
     } catch (error) {
         return { tools: [], error: `Not JSON: ${error.message}` };
     }

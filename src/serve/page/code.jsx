@@ -24,12 +24,32 @@ const COLOURED_CHARS_MAX = 30_000;
 const COPIED_MS = 1500;
 
 const colours = createLowlight({
-    bash, c, cpp, css, diff, go, ini, java, javascript, json, markdown, python, rust, sql, typescript, xml, yaml,
+    bash,
+    c,
+    cpp,
+    css,
+    diff,
+    go,
+    ini,
+    java,
+    javascript,
+    json,
+    markdown,
+    python,
+    rust,
+    sql,
+    typescript,
+    xml,
+    yaml,
 });
 colours.registerAlias({ cpp: ["cuda", "cu"], bash: ["console", "shell"] });
 
 const spans = (node) =>
-    node.type === "text" ? node.value : <span class={node.properties.className?.join(" ")}>{node.children.map(spans)}</span>;
+    node.type === "text" ? (
+        node.value
+    ) : (
+        <span class={node.properties.className?.join(" ")}>{node.children.map(spans)}</span>
+    );
 
 function coloured(text, language) {
     if (text.length > COLOURED_CHARS_MAX || !colours.registered(language)) return text;
@@ -75,7 +95,9 @@ export function Code({ text, language }) {
                 <span>{language || "text"}</span>
                 <CopyButton text={text} label="Copy the code" />
             </figcaption>
-            <pre tabIndex={0} role="group" aria-label={`Code, ${language || "text"}`}><code>{content}</code></pre>
+            <pre tabIndex={0} role="group" aria-label={`Code, ${language || "text"}`}>
+                <code>{content}</code>
+            </pre>
         </figure>
     );
 }

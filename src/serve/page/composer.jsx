@@ -2,14 +2,12 @@
 import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { readTools } from "./answer.js";
+import { number } from "./format.js";
 import { Icon } from "./icons.jsx";
 import { hasKeyboard, isSend } from "./keyboard.js";
 import * as state from "./state.js";
 
 const draft = signal("");
-
-// The button that sends and stops: where the focus goes when what had it is gone.
-export const focusSend = () => document.querySelector(".round").focus();
 
 // How much of the context the conversation fills, as its last answer told.
 function Context() {
@@ -17,7 +15,11 @@ function Context() {
     const most = state.model.value?.max_model_len;
     if (!usage || !most) return null;
     const n = usage.prompt_tokens + usage.completion_tokens;
-    return <span>{n.toLocaleString("en")} of {most.toLocaleString("en")} tokens</span>;
+    return (
+        <span>
+            {number(n)} of {number(most)} tokens
+        </span>
+    );
 }
 
 function Hints() {
@@ -54,15 +56,25 @@ export function Composer() {
         area.current.style.height = "auto";
         area.current.style.height = `${area.current.scrollHeight}px`;
     }, [draft.value]);
+    const action = running
+        ? { "aria-label": "Stop", title: "Stop (Escape)", onClick: () => state.stop() }
+        : { "aria-label": "Send", title: "Send (Enter)", onClick: send, "aria-disabled": !draft.value.trim() };
     return (
         <div class="composer">
             <div class="box">
-                <textarea id="message" ref={area} rows={1} aria-label="Message" placeholder="Write a message" value={draft.value} onInput={(event) => (draft.value = event.target.value)} onKeyDown={onKeyDown} />
-                {running ? (
-                    <button type="button" class="round" onClick={() => state.stop()} aria-label="Stop" title="Stop (Escape)"><Icon name="stop" /></button>
-                ) : (
-                    <button type="button" class="round" onClick={send} aria-disabled={!draft.value.trim()} aria-label="Send" title="Send (Enter)"><Icon name="send" /></button>
-                )}
+                <textarea
+                    id="message"
+                    ref={area}
+                    rows={1}
+                    aria-label="Message"
+                    placeholder="Write a message"
+                    value={draft.value}
+                    onInput={(event) => (draft.value = event.target.value)}
+                    onKeyDown={onKeyDown}
+                />
+                <button type="button" class="round" {...action}>
+                    <Icon name={running ? "stop" : "send"} />
+                </button>
             </div>
             <Hints />
         </div>

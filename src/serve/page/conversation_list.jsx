@@ -1,6 +1,7 @@
 // The conversations that the browser keeps, newest first, in groups by age.
 import { useState } from "preact/hooks";
-import { Icon } from "./icons.jsx";
+import { Icon, IconButton } from "./icons.jsx";
+import { useFocusAfter } from "./keyboard.js";
 import * as state from "./state.js";
 import { titleOf } from "./tree.js";
 
@@ -22,62 +23,114 @@ function Rename({ conversation, onDone }) {
         if (event.key === "Enter") save(event);
         if (event.key === "Escape") {
             event.preventDefault();
+            event.target.value = conversation.title; // losing the focus saves
             onDone();
         }
     };
-    return <input class="rename" aria-label="Title" value={titleOf(conversation)} onKeyDown={onKeyDown} onBlur={save} ref={(input) => input?.select()} />;
+    return (
+        <input
+            class="rename"
+            aria-label="Title"
+            value={titleOf(conversation)}
+            onKeyDown={onKeyDown}
+            onBlur={save}
+            ref={(input) => input?.select()}
+        />
+    );
 }
 
 function Row({ conversation, onChosen }) {
     const [renaming, setRenaming] = useState(false);
+    const button = useFocusAfter(renaming);
+    const { id } = conversation;
     const title = titleOf(conversation);
-    const chosen = conversation.id === state.current.value.id;
-    const actions = [
-        ["edit", "Rename", () => setRenaming(true)],
-        ["save", "Export", () => state.exportConversation(conversation.id)],
-        ["trash", "Delete", () => { state.deleteConversation(conversation.id); document.querySelector(".new").focus(); }],
-    ];
-    if (renaming) return <li><Rename conversation={conversation} onDone={() => setRenaming(false)} /></li>;
+    const chosen = id === state.current.value.id;
+    const open = () => {
+        state.openConversation(id);
+        onChosen();
+    };
+    const remove = () => {
+        state.deleteConversation(id);
+        document.querySelector(".new").focus(); // the button that was pressed is gone
+    };
+    const action = (icon, label, run) => (
+        <IconButton icon={icon} label={label} aria-label={`${label}: ${title}`} onClick={run} />
+    );
+    if (renaming) return <Rename conversation={conversation} onDone={() => setRenaming(false)} />;
     return (
-        <li class={chosen ? "chosen" : ""}>
-            <button type="button" class="open" aria-current={chosen ? "page" : undefined} title={title} onClick={() => { state.openConversation(conversation.id); onChosen(); }}>
-                {conversation.id in state.running.value && <span class="dot" />}
+        <>
+            <button
+                type="button"
+                class="open"
+                ref={button}
+                aria-current={chosen ? "page" : undefined}
+                title={title}
+                onClick={open}
+            >
+                {id in state.running.value && <span class="dot" />}
                 {title}
             </button>
             <span class="actions">
-                {actions.map(([icon, label, run]) => (
-                    <button key={icon} type="button" class="quiet" aria-label={`${label}: ${title}`} title={label} onClick={run}><Icon name={icon} /></button>
-                ))}
+                {action("edit", "Rename", () => setRenaming(true))}
+                {action("save", "Export", () => state.exportConversation(id))}
+                {action("trash", "Delete", remove)}
             </span>
-        </li>
+        </>
     );
 }
 
-// What was searched for may be anywhere in a conversation.
+function Group({ age, conversations, onChosen }) {
+    return (
+        <section aria-label={age}>
+            <h2>{age}</h2>
+            <ul>
+                {conversations.map((each) => (
+                    <li key={each.id} class={each.id === state.current.value.id ? "chosen" : ""}>
+                        <Row conversation={each} onChosen={onChosen} />
+                    </li>
+                ))}
+            </ul>
+        </section>
+    );
+}
+
+// What is searched for may be anywhere in a conversation.
 function contains(conversation, text) {
-    const nodes = Object.values(conversation.nodes);
-    return [titleOf(conversation), ...nodes.map((node) => node.content)].some((each) => each.toLowerCase().includes(text));
+    const texts = Object.values(conversation.nodes).map((node) => node.content);
+    return [titleOf(conversation), ...texts].some((each) => each.toLowerCase().includes(text));
 }
 
 export function ConversationList({ onChosen }) {
     const [search, setSearch] = useState("");
     const all = state.conversations.value;
     const text = search.trim().toLowerCase();
-    const groups = Map.groupBy(text ? all.filter((each) => contains(each, text)) : all, (each) => ageOf(each.updated));
+    const found = text ? all.filter((each) => contains(each, text)) : all;
+    const groups = [...Map.groupBy(found, (each) => ageOf(each.updated))];
+    const begin = () => {
+        state.newConversation();
+        onChosen();
+        document.getElementById("message").focus();
+    };
     return (
         <>
-            <button type="button" class="new" onClick={() => { state.newConversation(); onChosen(); document.getElementById("message").focus(); }}>
+            <button type="button" class="new" onClick={begin}>
                 <Icon name="plus" /> New conversation
             </button>
-            {all.length > 0 && <input type="search" aria-label="Search conversations" placeholder="Search" value={search} onInput={(event) => setSearch(event.target.value)} />}
+            {all.length > 0 && (
+                <input
+                    type="search"
+                    aria-label="Search conversations"
+                    placeholder="Search"
+                    value={search}
+                    onInput={(event) => setSearch(event.target.value)}
+                />
+            )}
             <div class="conversations">
-                {[...groups].map(([age, list]) => (
-                    <section key={age} aria-label={age}>
-                        <h2>{age}</h2>
-                        <ul>{list.map((each) => <Row key={each.id} conversation={each} onChosen={onChosen} />)}</ul>
-                    </section>
+                {groups.map(([age, list]) => (
+                    <Group key={age} age={age} conversations={list} onChosen={onChosen} />
                 ))}
-                {groups.size === 0 && <p class="hint">{text ? "Nothing found." : "Conversations stay in this browser and are listed here."}</p>}
+                {all.length === 0 && <p class="hint">Conversations stay in this browser and are listed here.</p>}
+                {all.length > 0 && found.length === 0 && <p class="hint">Nothing found.</p>}
             </div>
         </>
     );

@@ -2,11 +2,13 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { getMetrics } from "./api.js";
+import { duration, percent, rate } from "./format.js";
 import { figuresBetween, parseMetrics } from "./prometheus.js";
 
 const EVERY_MS = 1000;
 const SAMPLES = 120;
-const WIDTH = 240, HEIGHT = 44;
+const WIDTH = 240,
+    HEIGHT = 44;
 
 const samples = signal([]); // of figuresBetween, oldest first
 const failed = signal(false);
@@ -20,7 +22,10 @@ async function sample() {
     try {
         const metrics = parseMetrics(await getMetrics());
         const at = performance.now();
-        if (last) samples.value = [...samples.value, figuresBetween(last.metrics, metrics, (at - last.at) / 1000)].slice(-SAMPLES);
+        if (last)
+            samples.value = [...samples.value, figuresBetween(last.metrics, metrics, (at - last.at) / 1000)].slice(
+                -SAMPLES,
+            );
         last = { at, metrics };
         failed.value = false;
     } catch {
@@ -41,19 +46,17 @@ function useSampling() {
     }, []);
 }
 
-const count = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
 const whole = (value) => String(Math.round(value));
-const percent = (value) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)}%`;
-const time = (value) => (value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`);
+const seconds = (value) => duration(1000 * value);
 
 const PLOTS = [
-    { name: "generated", label: "Generation", unit: "tokens/s", write: count },
-    { name: "prompt", label: "Prompts", unit: "tokens/s", write: count },
+    { name: "generated", label: "Generation", unit: "tokens/s", write: rate },
+    { name: "prompt", label: "Prompts", unit: "tokens/s", write: rate },
     { name: "running", label: "Batch", unit: "requests running", write: whole },
     { name: "waiting", label: "Queue", unit: "requests waiting", write: whole },
     { name: "cache", label: "KV cache", unit: "in use", write: percent, most: 1 },
     { name: "hits", label: "Prefix cache", unit: "of prompts found", write: percent, most: 1 },
-    { name: "firstToken", label: "First token", unit: "on average", write: time },
+    { name: "firstToken", label: "First token", unit: "on average", write: seconds },
 ];
 
 // The newest value lies at the right edge; a gap is drawn as the value before it.
@@ -77,13 +80,22 @@ function Plot({ name, label, unit, write, most }) {
             <figcaption>
                 {label}
                 {most === undefined && top > 1e-9 && <small>max {write(top)}</small>}
-                <span><b>{text}</b> {unit}</span>
+                <span>
+                    <b>{text}</b> {unit}
+                </span>
             </figcaption>
-            <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${label}: ${text} ${unit}`}>
+            <svg
+                viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+                preserveAspectRatio="none"
+                role="img"
+                aria-label={`${label}: ${text} ${unit}`}
+            >
                 <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} class="ground" />
                 {points.length > 1 && now !== null && (
                     <>
-                        <polygon points={`${points[0].split(",")[0]},${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`} />
+                        <polygon
+                            points={`${points[0].split(",")[0]},${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`}
+                        />
                         <polyline points={points.join(" ")} />
                     </>
                 )}
@@ -96,21 +108,32 @@ export function Figures() {
     return (
         <div class="figures">
             {failed.value && <p class="failure">The server gives no figures at /metrics.</p>}
-            {PLOTS.map((each) => <Plot key={each.name} {...each} />)}
+            {PLOTS.map((each) => (
+                <Plot key={each.name} {...each} />
+            ))}
             <p class="hint">The whole server, the last two minutes.</p>
         </div>
     );
 }
 
-// The one figure that is always in sight, and opens the others.
-export function Pulse({ onClick, open }) {
+// The button with the one figure that is always in sight. Its attributes are the button's.
+export function Pulse(attributes) {
     useSampling();
     const now = samples.value.at(-1);
-    const value = failed.value ? "–" : count(now?.generated ?? 0);
+    const value = failed.value ? "–" : rate(now?.generated ?? 0);
     return (
-        <button type="button" class="pulse" onClick={onClick} aria-expanded={open} aria-controls="panel" title="Live figures" aria-label={`Live figures: ${value} tokens/s`}>
+        <button
+            type="button"
+            class="pulse"
+            title="Live figures"
+            aria-label={`Live figures: ${value} tokens/s`}
+            {...attributes}
+        >
             <span class={now?.running > 0 ? "dot" : "dot idle"} />
-            <span>{value}<span class="unit"> tokens/s</span></span>
+            <span>
+                {value}
+                <span class="unit"> tokens/s</span>
+            </span>
         </button>
     );
 }

@@ -1,4 +1,4 @@
-// The icons, drawn on a grid of 24 by 24.
+// The icons, drawn on a grid of 24 by 24, and the button that is nothing but one.
 
 const SHAPES = {
     menu: "M4 7h16M4 12h16M4 17h10",
@@ -14,7 +14,8 @@ const SHAPES = {
     left: "M14 6l-6 6 6 6",
     right: "M10 6l6 6-6 6",
     down: "M6 9l6 6 6-6",
-    settings: "M4 8h9M19 8h1M4 16h1M11 16h9M16 5.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM8 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z",
+    settings:
+        "M4 8h9M19 8h1M4 16h1M11 16h9M16 5.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM8 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z",
     figures: "M4 19h16M6 15l4-5 3 3 5-7",
     tool: "M14.5 6.5a4 4 0 0 0-5 5L4 17l3 3 5.500-5.500a4 4 0 0 0 5-5L15 12l-3-3z",
     light: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.400 1.400M17.600 17.600L19 19M5 19l1.400-1.400M17.600 6.400L19 5",
@@ -25,8 +26,19 @@ const SHAPES = {
 
 export const Icon = ({ name }) => (
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
-        {name === "stop" ? <rect x="5" y="5" width="14" height="14" rx="3" class="filled" /> : <path d={SHAPES[name]} />}
+        {name === "stop" ? (
+            <rect x="5" y="5" width="14" height="14" rx="3" class="filled" />
+        ) : (
+            <path d={SHAPES[name]} />
+        )}
     </svg>
+);
+
+// What it does is its label, shown where a pointer rests on it. Other attributes are the button's.
+export const IconButton = ({ icon, label, ...others }) => (
+    <button type="button" class="quiet" aria-label={label} title={label} {...others}>
+        <Icon name={icon} />
+    </button>
 );
 
 // Four bits, the last one set.

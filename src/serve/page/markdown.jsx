@@ -33,7 +33,12 @@ const Table = ({ children }) => (
 function element(token, children) {
     const { tag } = token;
     if (token.hidden) return <>{children}</>;
-    if (tag === "a") return <Link address={token.attrGet("href")} title={token.attrGet("title")}>{children}</Link>;
+    if (tag === "a")
+        return (
+            <Link address={token.attrGet("href")} title={token.attrGet("title")}>
+                {children}
+            </Link>
+        );
     if (tag === "table") return <Table>{children}</Table>;
     if (/^h[1-6]$/.test(tag)) return h(`h${Math.min(6, Number(tag[1]) + 1)}`, { class: `level-${tag[1]}` }, children);
     if (!TAGS.has(tag)) return <>{children}</>;
@@ -44,15 +49,23 @@ function element(token, children) {
 
 function leaf(token) {
     switch (token.type) {
-        case "inline": return <>{elements(token.children)}</>;
-        case "code_inline": return <code>{token.content}</code>;
-        case "fence": return <Code text={token.content} language={token.info.trim().split(/\s+/)[0]} />;
-        case "code_block": return <Code text={token.content} language="" />;
-        case "hr": return <hr />;
+        case "inline":
+            return <>{elements(token.children)}</>;
+        case "code_inline":
+            return <code>{token.content}</code>;
+        case "fence":
+            return <Code text={token.content} language={token.info.trim().split(/\s+/)[0]} />;
+        case "code_block":
+            return <Code text={token.content} language="" />;
+        case "hr":
+            return <hr />;
         case "hardbreak":
-        case "softbreak": return <br />;
-        case "image": return <Link address={token.attrGet("src")}>{token.content || "image"}</Link>;
-        default: return token.content;
+        case "softbreak":
+            return <br />;
+        case "image":
+            return <Link address={token.attrGet("src")}>{token.content || "image"}</Link>;
+        default:
+            return token.content;
     }
 }
 
@@ -72,6 +85,15 @@ function elements(tokens) {
 }
 
 export function Markdown({ text }) {
-    if (text.length > MARKDOWN_CHARS_MAX) return <p class="plain" dir="auto">{text}</p>;
-    return <div class="markdown" dir="auto">{elements(parser.parse(text, {}))}</div>;
+    if (text.length > MARKDOWN_CHARS_MAX)
+        return (
+            <p class="plain" dir="auto">
+                {text}
+            </p>
+        );
+    return (
+        <div class="markdown" dir="auto">
+            {elements(parser.parse(text, {}))}
+        </div>
+    );
 }

@@ -13,7 +13,11 @@ const NUMBERS = [
     { name: "seed", label: "Seed", step: 1 },
 ];
 
-const THINKING = [["", "Default"], ["on", "On"], ["off", "Off"]];
+const THINKING = [
+    ["", "Default"],
+    ["on", "On"],
+    ["off", "Off"],
+];
 
 const change = (name) => (event) => state.changeSettings({ [name]: event.target.value });
 
@@ -21,7 +25,15 @@ function NumberField({ name, label, ...limits }) {
     return (
         <label class="field">
             {label}
-            <input type="number" inputMode="decimal" name={name} placeholder="default" value={state.settings.value[name] ?? ""} onInput={change(name)} {...limits} />
+            <input
+                type="number"
+                inputMode="decimal"
+                name={name}
+                placeholder="default"
+                value={state.settings.value[name] ?? ""}
+                onInput={change(name)}
+                {...limits}
+            />
         </label>
     );
 }
@@ -33,7 +45,13 @@ function Thinking() {
             <div>
                 {THINKING.map(([value, label]) => (
                     <label key={value}>
-                        <input type="radio" name="thinking" value={value} checked={state.settings.value.thinking === value} onChange={change("thinking")} />
+                        <input
+                            type="radio"
+                            name="thinking"
+                            value={value}
+                            checked={state.settings.value.thinking === value}
+                            onChange={change("thinking")}
+                        />
                         <span>{label}</span>
                     </label>
                 ))}
@@ -54,24 +72,54 @@ function Tools() {
     return (
         <label class="field">
             Tools (JSON)
-            <textarea class="mono" rows={6} spellcheck={false} name="tools" placeholder={EXAMPLE} value={json} onInput={change("tools")} aria-invalid={Boolean(error)} aria-describedby="tools-hint" />
-            <span id="tools-hint" class={error ? "failure" : "hint"}>{error ?? "Calls are shown; you give the results."}</span>
+            <textarea
+                class="mono"
+                rows={6}
+                spellcheck={false}
+                name="tools"
+                placeholder={EXAMPLE}
+                value={json}
+                onInput={change("tools")}
+                aria-invalid={Boolean(error)}
+                aria-describedby="tools-hint"
+            />
+            <span id="tools-hint" class={error ? "failure" : "hint"}>
+                {error ?? "Calls are shown; you give the results."}
+            </span>
         </label>
     );
 }
 
 export function Settings() {
-    const reset = () => state.changeSettings({ ...Object.fromEntries(NUMBERS.map(({ name }) => [name, ""])), ...state.DEFAULT_SETTINGS });
+    const reset = () =>
+        state.changeSettings({
+            ...Object.fromEntries(NUMBERS.map(({ name }) => [name, ""])),
+            ...state.DEFAULT_SETTINGS,
+        });
     return (
         <div class="settings">
             <label class="field">
                 System prompt
-                <textarea rows={4} name="system" placeholder="None" value={state.settings.value.system} onInput={change("system")} />
+                <textarea
+                    rows={4}
+                    name="system"
+                    placeholder="None"
+                    value={state.settings.value.system}
+                    onInput={change("system")}
+                />
             </label>
             <Thinking />
-            <div class="grid">{NUMBERS.map((each) => <NumberField key={each.name} {...each} />)}</div>
+            <div class="grid">
+                {NUMBERS.map((each) => (
+                    <NumberField key={each.name} {...each} />
+                ))}
+            </div>
             <Tools />
-            <div class="buttons"><button type="button" onClick={reset}>Reset all</button></div>
+            <div class="buttons">
+                <button type="button" onClick={reset}>
+                    Reset all
+                </button>
+            </div>
         </div>
     );
 }

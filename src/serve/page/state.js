@@ -1,14 +1,12 @@
 // The state of the page, and everything that changes it. Views read the signals and call the functions.
 import { computed, effect, signal } from "@preact/signals";
-import * as answers from "./answer.js";
+import { requestFields } from "./answer.js";
 import * as api from "./api.js";
 import * as store from "./store.js";
+import { streamAnswer } from "./stream.js";
 import * as tree from "./tree.js";
 
 export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "" };
-
-// An answer that streams is shown every 50 ms, a long one less often: showing it costs more.
-const refreshMs = ({ content }) => 50 + content.length / 500;
 
 export const conversations = signal([]); // newest first; among them the current one, once it holds a message
 export const current = signal(tree.createConversation(store.loadPreference("settings", DEFAULT_SETTINGS)));
@@ -74,7 +72,13 @@ export function deleteConversation(id) {
     if (current.value.id === id) newConversation();
     notice.value = {
         text: `“${tree.titleOf(conversation)}” is deleted.`,
-        action: { label: "Undo", run: () => { put(conversation); openConversation(id); } },
+        action: {
+            label: "Undo",
+            run: () => {
+                put(conversation);
+                openConversation(id);
+            },
+        },
     };
 }
 
@@ -89,7 +93,12 @@ export function exportConversation(id) {
     const content = { title: tree.titleOf(conversation), ...conversation, messages: tree.wireMessages(conversation) };
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 2)], { type: "application/json" }));
-    link.download = `${tree.titleOf(conversation).replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "conversation"}.json`;
+    link.download = `${
+        tree
+            .titleOf(conversation)
+            .replace(/[^\p{L}\p{N}]+/gu, "-")
+            .slice(0, 60) || "conversation"
+    }.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
@@ -143,14 +152,20 @@ async function answer(parent = current.value.leaf) {
     const request = {
         messages: tree.wireMessages({ ...current.value, leaf: parent }),
         ...(chosen && { model: chosen }),
-        ...answers.requestFields(settings.value),
+        ...requestFields(settings.value),
     };
-    put(tree.addMessage(current.value, { role: "assistant", state: "running", model: chosen, reasoning: "", calls: [] }, parent));
+    put(
+        tree.addMessage(
+            current.value,
+            { role: "assistant", state: "running", model: chosen, reasoning: "", calls: [] },
+            parent,
+        ),
+    );
     const { id: conversation, leaf: message } = current.value;
     const abort = new AbortController();
     running.value = { ...running.value, [conversation]: abort };
     announcement.value = "Answering";
-    const end = await stream(request, abort.signal, (change) => {
+    const end = await streamAnswer(request, abort.signal, (change) => {
         const now = find(conversation);
         if (now) put(tree.changeMessage(now, message, change));
     });
@@ -158,40 +173,6 @@ async function answer(parent = current.value.leaf) {
     running.value = others;
     store.flushConversations();
     announcement.value = spokenEnd(end);
-}
-
-// Runs a request and reports the message's fields through `change`, not more often than the eye can see.
-async function stream(request, signal, change) {
-    const message = { content: "", reasoning: "", calls: [], usage: null, finish: null };
-    const began = performance.now();
-    let first = null, last = null, thought = null, timer = null;
-    const fields = (state) => ({
-        ...message,
-        calls: message.calls.map((call) => ({ ...call })),
-        state,
-        stats: { firstMs: first && first - began, thoughtMs: thought, decodeMs: first && last - first },
-    });
-    const refresh = () => {
-        timer = null;
-        change(fields("running"));
-    };
-    let end;
-    try {
-        await api.streamChat(request, signal, (chunk) => {
-            if (answers.mergeChunk(message, chunk)) {
-                last = performance.now();
-                first ??= last;
-                if (message.reasoning && !message.content && !message.calls.length) thought = last - first;
-            }
-            timer ??= setTimeout(refresh, refreshMs(message));
-        });
-        end = fields("done");
-    } catch (error) {
-        end = signal.aborted ? fields("stopped") : { ...fields("failed"), error: error.message };
-    }
-    clearTimeout(timer);
-    change(end);
-    return end;
 }
 
 const SPOKEN_MAX = 2000;
@@ -208,7 +189,10 @@ function spokenEnd({ state, error, content, calls }) {
 // An answer that was running when the page went away is not running any more.
 function settle(conversation) {
     const nodes = Object.fromEntries(
-        Object.entries(conversation.nodes).map(([id, node]) => [id, node.state === "running" ? { ...node, state: "stopped" } : node]),
+        Object.entries(conversation.nodes).map(([id, node]) => [
+            id,
+            node.state === "running" ? { ...node, state: "stopped" } : node,
+        ]),
     );
     return { ...conversation, nodes };
 }

@@ -1,5 +1,6 @@
 // The messages of the conversation. The view follows an answer as long as its end is in sight.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { number } from "./format.js";
 import { Icon, Logo } from "./icons.jsx";
 import { Message } from "./message.jsx";
 import * as state from "./state.js";
@@ -13,7 +14,12 @@ function Welcome() {
         <div class="welcome">
             <Logo />
             <h2>What shall we talk about?</h2>
-            {model && <p>{model.id}{model.max_model_len ? ` · ${model.max_model_len.toLocaleString("en")} tokens of context` : ""}</p>}
+            {model && (
+                <p>
+                    {model.id}
+                    {model.max_model_len > 0 && ` · ${number(model.max_model_len)} tokens of context`}
+                </p>
+            )}
         </div>
     );
 }
@@ -28,6 +34,10 @@ export function Talk() {
         const { scrollTop, scrollHeight, clientHeight } = scroller.current;
         setAtEnd(scrollHeight - scrollTop - clientHeight < NEAR_PX);
     };
+    const follow = () => {
+        setAtEnd(true);
+        toEnd("smooth");
+    };
     useLayoutEffect(() => atEnd && toEnd("instant"), [path]);
     useEffect(() => {
         setAtEnd(true);
@@ -38,11 +48,18 @@ export function Talk() {
             <div class="messages" aria-busy={state.isRunning.value}>
                 {path.length === 0 && <Welcome />}
                 {path.map((node) => (
-                    <Message key={node.id} node={node} versions={versionsOf(conversation, node.id)} isLast={node.id === conversation.leaf} />
+                    <Message
+                        key={node.id}
+                        node={node}
+                        versions={versionsOf(conversation, node.id)}
+                        isLast={node.id === conversation.leaf}
+                    />
                 ))}
             </div>
             {!atEnd && (
-                <button type="button" class="to-end" onClick={() => { setAtEnd(true); toEnd("smooth"); }} aria-label="To the latest message"><Icon name="down" /></button>
+                <button type="button" class="to-end" onClick={follow} aria-label="To the latest message">
+                    <Icon name="down" />
+                </button>
             )}
         </div>
     );

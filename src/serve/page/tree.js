@@ -41,7 +41,9 @@ export function pathTo(conversation, id = conversation.leaf) {
 // The ids of the versions of a message, oldest first, itself among them.
 export function versionsOf(conversation, id) {
     const { parent } = conversation.nodes[id];
-    return Object.values(conversation.nodes).filter((node) => node.parent === parent).map((node) => node.id);
+    return Object.values(conversation.nodes)
+        .filter((node) => node.parent === parent)
+        .map((node) => node.id);
 }
 
 // Shows a message and the newest of what follows it.

@@ -31,7 +31,9 @@ function install() {
     } catch (error) {
         if (fs.existsSync(folder)) return folder; // another build was first
         if (!absent) throw error;
-        console.error(`The page is left out: npm cannot install its packages. ${String(error.stderr || error.message).split("\n")[0]}`);
+        console.error(
+            `The page is left out: npm cannot install its packages. ${String(error.stderr || error.message).split("\n")[0]}`,
+        );
         return null;
     } finally {
         fs.rmSync(fresh, { recursive: true, force: true });
