@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/session_options.h"
+#include "cli/speculation.h"
 #include "model/plan.h"
 #include "serve/api.h"
 #include "serve/metrics.h"
@@ -18,7 +19,7 @@ enum { DRAIN_S = 120, GRID_TOKENS = 32 * NB_PAGE_TOKENS };
 
 static nb_session_options session_options = NB_SESSION_DEFAULTS;
 static const char *host = "0.0.0.0", *root_path, *ssl_certfile, *ssl_keyfile, *config_file, *chat_template,
-                  *api_key_file;
+                  *api_key_file, *speculative_config;
 static const char *reasoning_parser = "", *tool_call_parser = "", *log_format = "text", *log_level = "info";
 static nb_option_list served_model_name, api_key, allowed_origins;
 static int64_t port = 8000, max_model_len, max_num_seqs = 256, max_num_batched_tokens = 2048, max_waiting = 1024;
@@ -59,6 +60,8 @@ static const nb_option options[] = {
     {"config", 0, NB_OPTION_STRING, &config_file, "FILE", "YAML with these options; the command line wins"},
     {"log-format", 0, NB_OPTION_STRING, &log_format, "text|json", "form of the log on standard error"},
     {"log-level", 0, NB_OPTION_STRING, &log_level, "debug|info|warning|error", "least important lines shown"},
+    {"speculative-config", 0, NB_OPTION_STRING, &speculative_config, "JSON",
+     "{\"method\": \"mtp\", \"num_speculative_tokens\": N}: draft tokens; answers stay the same"},
     {"tensor-parallel-size", 0, NB_OPTION_INT, &tensor_parallel_size, "N", "1: one device"},
     DECIDED("quantization", "NAME", "formats are read from the tensors"),
     DECIDED("dtype", "NAME", "formats are read from the tensors"),
@@ -67,7 +70,6 @@ static const nb_option options[] = {
     DECIDED("moe-backend", "NAME", "the device has one expert kernel for each format"),
     DECIDED("enable-chunked-prefill", NULL, "prefill is always chunked"),
     DECIDED("async-scheduling", NULL, "steps are always prepared ahead"),
-    DECIDED("speculative-config", "JSON", "speculation is off: this version does not draft tokens"),
     DECIDED("enforce-eager", NULL, "there is no compile step"),
     DECIDED("block-size", "N", "pages have 64 tokens"),
     DECIDED("swap-space", "N", "preempted sequences are computed again, not swapped"),
@@ -89,6 +91,7 @@ const nb_command nb_command_serve = {
 };
 
 typedef struct server { // in the order of opening
+    nb_speculation speculation;
     nb_session session;
     nb_engine *engine;
     nb_chat *chat;
@@ -137,6 +140,26 @@ static int page_count(const nb_session *s, int64_t context, int *n_page, nb_erro
     return NB_OK;
 }
 
+// Before the device is opened, which loads the drafting module only if it is wanted.
+static int read_speculation(server *s, nb_error *err)
+{
+    if (!speculative_config) return NB_OK;
+    NB_TRY(nb_speculation_parse(speculative_config, &s->speculation, err));
+    session_options.mtp = s->speculation.n_draft > 0;
+    return NB_OK;
+}
+
+static void announce_speculation(nb_speculation *speculation, const nb_model *model)
+{
+    if (!speculative_config) return;
+    if (speculation->n_draft > 0 && !model->has_mtp)
+        *speculation = (nb_speculation){.why_off = "the checkpoint has no MTP module"};
+    if (speculation->n_draft > 0)
+        nb_log(NB_LOG_INFO, "speculation", "method=mtp tokens=%d", speculation->n_draft);
+    else
+        fprintf(stderr, "nibble: --speculative-config is ignored: %s\n", speculation->why_off);
+}
+
 static int open_engine(server *s, nb_error *err)
 {
     int64_t longest = s->session.model->config.max_position_embeddings;
@@ -145,6 +168,7 @@ static int open_engine(server *s, nb_error *err)
                                 .max_num_seqs = (int)max_num_seqs,
                                 .max_num_batched_tokens = (int)max_num_batched_tokens,
                                 .max_waiting = (int)max_waiting,
+                                .n_draft = s->speculation.n_draft,
                                 .n_snapshot = (int)(saved_states < 0 ? max_num_seqs + 32 : saved_states),
                                 .snapshot_grid = GRID_TOKENS,
                                 .enable_prefix_caching = !no_prefix_caching};
@@ -204,7 +228,9 @@ static int open_all(server *s, const char *name, nb_error *err)
 {
     nb_error no_template;
     NB_TRY(check_options(err));
+    NB_TRY(read_speculation(s, err));
     NB_TRY(nb_command_open(name, &session_options, &s->session, err));
+    announce_speculation(&s->speculation, s->session.model);
     NB_TRY(open_engine(s, err));
     if (nb_chat_open(s->session.folder, chat_template, &s->chat, &no_template) != NB_OK) {
         if (chat_template) return nb_error_set(err, NB_ERR_INPUT, "%s", no_template.text);

@@ -13,11 +13,19 @@ int nb_command_open_model(const char *name, const nb_session_options *options, n
     return nb_session_open_model(folder, options, out, err);
 }
 
+// Formats are read from the files, whoever wrote them for what loader.
+static void announce_load_format(const char *load_format)
+{
+    if (strcmp(load_format, "auto") != 0 && strcmp(load_format, "dummy") != 0)
+        fprintf(stderr, "nibble: --load-format is ignored: files are mapped, whatever their loader\n");
+}
+
 int nb_command_open(const char *name, const nb_session_options *options, nb_session *out, nb_error *err)
 {
     const char *folder;
     nb_session_options o = *options;
     NB_TRY(nb_command_checkpoint(name, &folder, err));
+    announce_load_format(o.load_format);
     if (o.tokenizer) NB_TRY(nb_command_checkpoint(o.tokenizer, &o.tokenizer, err));
     return nb_session_open(folder, &o, out, err);
 }

@@ -19,10 +19,10 @@ typedef struct nb_batch_writer {
     int64_t cap_page, cap_history, cap_bias, cap_mask;
 } nb_batch_writer;
 
-void nb_batch_writer_open(nb_batch_writer *writer, int vocab_size, int max_tok, int max_seq);
+void nb_batch_writer_open(nb_batch_writer *writer, int vocab_size, int max_tok, int max_seq, int max_row);
 void nb_batch_writer_close(nb_batch_writer *writer);
 
-// Rows stand in the order of the plan's items: first an item's prompt rows, then its drawn token. The plan's sequences
+// Rows stand in the order of the plan's items: first an item's prompt rows, then its drawn tokens. The plan's sequences
 // must be jobs.
 const nb_batch *nb_batch_write(nb_batch_writer *writer, const nb_plan *plan);
 

@@ -148,6 +148,9 @@ static int check_options(const nb_engine_options *o, const nb_model *model, nb_e
 {
     if (o->max_model_len < 2 || o->max_model_len > INT32_MAX - NB_PAGE_TOKENS)
         return nb_error_set(err, NB_ERR_INPUT, "max_model_len is %" PRId64 "; it must be 2 or more", o->max_model_len);
+    if (o->n_draft < 0 || o->n_draft > NB_DRAFT_MAX)
+        return nb_error_set(err, NB_ERR_INPUT, "%d tokens cannot be drafted at once; at most %d can", o->n_draft,
+                            NB_DRAFT_MAX);
     if (o->max_num_seqs < 1 || o->max_num_batched_tokens < 1 || o->max_waiting < 0 || o->n_page < 0 ||
         o->n_snapshot < 0)
         return nb_error_set(err, NB_ERR_INPUT,
@@ -163,16 +166,22 @@ static int check_options(const nb_engine_options *o, const nb_model *model, nb_e
 static nb_scheduler_options scheduler_options(const nb_engine_options *o, const nb_model *model)
 {
     int n_snapshot = o->enable_prefix_caching && model->n_deltanet > 0 ? o->n_snapshot : 0;
-    int least_tok = o->max_num_seqs + NB_PAGE_TOKENS;
+    int least_tok = o->max_num_seqs * (1 + o->n_draft) + NB_PAGE_TOKENS;
     return (nb_scheduler_options){
         .max_seq = o->max_num_seqs,
         .max_alive = o->max_num_seqs + o->max_waiting,
+        .n_draft = o->n_draft,
         .max_tok = o->max_num_batched_tokens > least_tok ? o->max_num_batched_tokens : least_tok,
         .n_slot = o->max_num_seqs + n_snapshot,
         .snapshot_grid = o->snapshot_grid,
         .prefix_caching = o->enable_prefix_caching && (model->n_deltanet == 0 || n_snapshot > 0),
         .needs_state = model->n_deltanet > 0,
     };
+}
+
+static int max_row(const nb_scheduler_options *s)
+{
+    return s->max_seq * (1 + s->n_draft) + NB_PAGE_TOKENS;
 }
 
 static int reserve(nb_engine *engine, const nb_engine_options *options, nb_scheduler_options *s, nb_error *err)
@@ -182,7 +191,7 @@ static int reserve(nb_engine *engine, const nb_engine_options *options, nb_sched
                        .n_page = options->n_page,
                        .max_tok = s->max_tok,
                        .max_seq = s->max_seq,
-                       .max_row = s->max_seq + NB_PAGE_TOKENS};
+                       .max_row = max_row(s)};
     NB_TRY(engine->device->ops->reserve(engine->device, &want, err));
     nb_memory memory = {0};
     engine->device->ops->memory(engine->device, &memory);
@@ -196,13 +205,14 @@ static int reserve(nb_engine *engine, const nb_engine_options *options, nb_sched
 static void open_parts(nb_engine *engine, const nb_scheduler_options *options)
 {
     nb_scheduler_open(&engine->scheduler, options);
-    nb_batch_writer_open(&engine->writer, engine->vocab_size, options->max_tok, options->max_seq);
+    nb_batch_writer_open(&engine->writer, engine->vocab_size, options->max_tok, options->max_seq, max_row(options));
     nb_mailbox_open(&engine->mailbox, options->max_alive);
     engine->job = nb_alloc(sizeof(engine->job[0]) * (size_t)options->max_alive);
     for (int i = 0; i < NB_IN_FLIGHT; i++)
         engine->flight[i].item = nb_alloc(sizeof(nb_plan_item) * (size_t)options->max_seq);
     engine->stats.n_page = options->n_page;
     engine->stats.n_slot = options->n_slot;
+    engine->stats.n_draft = options->n_draft;
     engine->stats.max_model_len = engine->context;
     engine->stats.prefix_caching = options->prefix_caching;
     publish(engine);
@@ -226,6 +236,7 @@ int nb_engine_open(nb_device *device, const nb_model *model, const nb_engine_opt
     nb_engine *engine = nb_alloc(sizeof(*engine));
     engine->device = device;
     engine->vocab_size = model->config.vocab_size;
+    engine->n_draft = options->n_draft;
     nb_scheduler_options s = scheduler_options(options, model);
     int code = reserve(engine, options, &s, err);
     if (code != NB_OK) {
@@ -250,7 +261,8 @@ int nb_engine_submit_all(nb_engine *engine, const nb_request *request, int n, ui
 {
     nb_job *first = NULL, **last = &first;
     for (int i = 0; i < n; i++) NB_TRY(nb_job_check(&request[i], engine->vocab_size, engine->context, err));
-    for (int i = 0; i < n; i++, last = &(*last)->next) *last = nb_job_open(&request[i], engine->context, nb_clock_us());
+    for (int i = 0; i < n; i++, last = &(*last)->next)
+        *last = nb_job_open(&request[i], engine->context, engine->n_draft, nb_clock_us());
     int code = nb_mailbox_put(&engine->mailbox, first, n, id, err);
     while (code != NB_OK && first) {
         nb_job *next = first->next;

@@ -74,8 +74,10 @@ typedef struct nb_engine_options {
     nb_kv_format kv;
     int64_t max_model_len;      // tokens of one sequence, prompt and output
     int max_num_seqs;           // running at once
-    int max_num_batched_tokens; // of one step; raised to max_num_seqs + NB_PAGE_TOKENS, so that prefill goes on
+    int max_num_batched_tokens; // of one step; raised to what max_num_seqs decodes and a page take, so that prefill
+                                // goes on
     int max_waiting;            // queue; over max_num_seqs + max_waiting requests are refused with NB_ERR_LIMIT
+    int n_draft;                // tokens drafted per sequence and step, where the device drafts; 0: none
     int n_page;                 // 0: as many as the device can
     int n_snapshot;             // state slots for the prefix cache, best twice max_num_seqs or more; 0 turns the
                                 // cache off where there are DeltaNet layers; ignored where there are none
@@ -109,6 +111,9 @@ typedef struct nb_engine_stats { // a snapshot; counters only grow
     uint64_t n_prompt_tok, n_cached_tok; // of prompts that are done; how many of them the prefix cache had
     uint64_t n_output_tok, n_preempted;
     uint64_t prefix_queries_tok, prefix_hits_tok;
+    int n_draft;                            // as in the options
+    uint64_t n_draft_step, n_draft_tok;     // steps of a sequence with drafts, and the drafts
+    uint64_t n_accepted[NB_DRAFT_MAX];      // drafts that were right, by their place
     uint64_t finished[NB_FINISH_ERROR + 1]; // by nb_finish
     int64_t max_model_len;
     bool prefix_caching;

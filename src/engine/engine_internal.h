@@ -15,6 +15,7 @@ struct nb_engine {
     nb_device *device;
     int vocab_size;
     int64_t context; // tokens of the longest possible sequence
+    int n_draft;
     pthread_t thread;
     nb_mailbox mailbox; // shared; all that follows belongs to the engine's thread
     nb_letters letters;

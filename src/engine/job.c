@@ -101,14 +101,15 @@ static void open_sequence(nb_sequence *seq, const nb_request *request, int64_t c
     seq->limit = request->max_new;
     if (seq->limit > context - seq->n_prompt) seq->limit = (int32_t)(context - seq->n_prompt);
     seq->tok = copy_of(request->prompt, sizeof(int32_t) * (size_t)request->n_prompt);
-    seq->known_input = request->constraint != NULL;
     seq->n_prompt_row = request->n_prompt_top >= 0 ? request->n_prompt - 1 : 0;
 }
 
-nb_job *nb_job_open(const nb_request *request, int64_t context, int64_t now_us)
+nb_job *nb_job_open(const nb_request *request, int64_t context, int n_propose, int64_t now_us)
 {
     nb_job *job = nb_alloc(sizeof(*job));
     open_sequence(&job->seq, request, context, now_us);
+    job->seq.n_propose = n_propose > 0 && request->constraint ? 1 : n_propose;
+    job->seq.known_input = request->constraint != NULL || n_propose > 0;
     job->sampling = request->sampling;
     job->n_bias = request->n_bias;
     job->bias = copy_of(request->bias, sizeof(nb_bias) * (size_t)request->n_bias);

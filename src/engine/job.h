@@ -30,7 +30,9 @@ typedef struct nb_job {
 // Refuses what could never run. `context` is the longest possible sequence.
 int nb_job_check(const nb_request *request, int vocab_size, int64_t context, nb_error *err);
 
-nb_job *nb_job_open(const nb_request *request, int64_t context, int64_t now_us); // of a checked request
+// Of a checked request. n_propose: drafts that the engine asks for in each step; a constrained request, whose next
+// token depends on more than the tokens so far, asks only so that the device's drafting module sees its tokens.
+nb_job *nb_job_open(const nb_request *request, int64_t context, int n_propose, int64_t now_us);
 void nb_job_close(nb_job *job);
 
 static inline nb_job *nb_job_of(nb_sequence *seq)

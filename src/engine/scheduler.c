@@ -9,7 +9,7 @@
 
 void nb_scheduler_open(nb_scheduler *s, const nb_scheduler_options *options)
 {
-    assert(options->max_tok >= options->max_seq + NB_PAGE_TOKENS);
+    assert(options->max_tok >= options->max_seq * (1 + options->n_draft) + NB_PAGE_TOKENS);
     assert(options->n_slot > options->max_seq || !(options->prefix_caching && options->needs_state));
     *s = (nb_scheduler){.options = *options, .blocked_pages = -1};
     nb_pages_open(&s->pages, options->n_page);
@@ -68,16 +68,19 @@ void nb_scheduler_commit(nb_scheduler *s)
         nb_plan_item *item = &s->plan.item[i];
         item->seq->n_past += item->n_new;
         if (item->draw) item->seq->n_pending++;
+        item->seq->n_draft = 0;
         nb_memory_index(s, item->seq);
     }
 }
 
-void nb_scheduler_token(nb_scheduler *s, nb_sequence *seq, int32_t tok)
+void nb_scheduler_tokens(nb_scheduler *s, nb_sequence *seq, const int32_t *tok, int n, int n_draft)
 {
-    assert(seq->n_pending > 0 && seq->n_tok <= seq->n_prompt + seq->limit);
+    assert(seq->n_pending > 0 && n >= 1 && n <= 1 + n_draft && seq->n_tok + n <= seq->n_prompt + seq->limit);
     seq->n_pending--;
-    seq->tok[seq->n_tok++] = tok;
-    if (seq->running) nb_memory_index(s, seq);
+    for (int i = 0; i < n; i++) seq->tok[seq->n_tok++] = tok[i];
+    if (!seq->running) return; // it was preempted meanwhile
+    seq->n_past -= 1 + n_draft - n;
+    nb_memory_index(s, seq);
 }
 
 bool nb_scheduler_balanced(const nb_scheduler *s)

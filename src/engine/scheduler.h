@@ -22,7 +22,12 @@
 // Nothing starves. The first in rank is never preempted, and each step brings it on by at least one decode token or one
 // page of prefill; a sequence that fits alone is admitted at the latest when nothing else runs. Hence a sequence
 // finishes after at most the sum, over itself and all sequences before it in rank or running when it arrived, of
-// (pages to prefill + tokens to draw + NB_STEP_SLACK) * (1 + its preemptions) steps; constrained ones count twice.
+// (pages to prefill + tokens to draw + NB_STEP_SLACK) * (1 + its preemptions) steps; those with known_input count
+// twice.
+//
+// Speculation. A decode takes the drafts that were proposed behind its last token along, as far as its page goes: so
+// no page is taken for what may be rejected, and states are saved at the same places as without. The step's tokens are
+// those that confirm each other; for the rejected rest n_past goes back, and the device drops it (model/batch.h).
 //
 // Saved states (models with DeltaNet layers). A chunk is cut to end at the grid and at the last page end of the prompt
 // that leaves NB_PROMPT_TAIL tokens over, and the state is copied there before the sequence goes on. While it decodes,
@@ -44,7 +49,8 @@ enum {
 typedef struct nb_scheduler_options {
     int max_seq;   // running at once
     int max_alive; // running and waiting
-    int max_tok;   // of a step; at least max_seq + NB_PAGE_TOKENS
+    int n_draft;   // of a sequence in a step, at most
+    int max_tok;   // of a step; at least max_seq * (1 + n_draft) + NB_PAGE_TOKENS
     int n_page, n_slot;
     int snapshot_grid; // tokens, a multiple of NB_PAGE_TOKENS
     bool prefix_caching;
@@ -54,9 +60,10 @@ typedef struct nb_scheduler_options {
 typedef struct nb_plan_item {
     nb_sequence *seq;
     int32_t n_past, n_new;
+    int32_t n_draft;    // of n_new, at the end
     int32_t prompt_row; // first prompt row of this chunk
     int32_t n_prompt_row;
-    bool draw; // the step draws a token
+    bool draw; // the step draws a token, and one behind each draft
     bool last; // with limit 0: nothing is drawn, the prompt ends here
 } nb_plan_item;
 
@@ -89,8 +96,8 @@ void nb_scheduler_remove(nb_scheduler *scheduler, nb_sequence *seq);
 const nb_plan *nb_scheduler_plan(nb_scheduler *scheduler); // valid until the next plan; n_item = 0: nothing to do
 void nb_scheduler_commit(nb_scheduler *scheduler);         // the plan was submitted
 
-// A drawn token came back.
-void nb_scheduler_token(nb_scheduler *scheduler, nb_sequence *seq, int32_t tok);
+// The n drawn tokens that count came back, of a step with n_draft drafts: 1 <= n <= 1 + n_draft.
+void nb_scheduler_tokens(nb_scheduler *scheduler, nb_sequence *seq, const int32_t *tok, int n, int n_draft);
 
 bool nb_scheduler_balanced(const nb_scheduler *scheduler); // free + idle + held = all, from counters: O(1)
 bool nb_scheduler_check(const nb_scheduler *scheduler);    // everything, O(pages + slots + pages of sequences)

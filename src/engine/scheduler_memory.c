@@ -94,7 +94,7 @@ void nb_memory_release(nb_scheduler *s, nb_sequence *seq)
     if (!give_slot(s, seq)) nb_slots_drop(&s->slots, seq->slot);
     drop_pages(s, seq);
     seq->slot = -1;
-    seq->n_past = seq->fill = seq->n_indexed = seq->n_saved = seq->n_reply = 0;
+    seq->n_past = seq->fill = seq->n_indexed = seq->n_saved = seq->n_reply = seq->n_draft = 0;
 }
 
 void nb_memory_preempt(nb_scheduler *s, nb_sequence *seq)

@@ -49,12 +49,12 @@ static void add_prompt_rows(nb_plan_item *item, room *left)
     left->n_row -= item->n_prompt_row;
 }
 
-static void schedule(nb_scheduler *s, nb_sequence *seq, int32_t n_new, room *left)
+static void schedule(nb_scheduler *s, nb_sequence *seq, int32_t n_new, int32_t n_draft, room *left)
 {
     nb_memory_save(s, seq);
     nb_plan_item *item = &s->plan.item[s->plan.n_item++];
     bool complete = seq->n_past + n_new >= seq->fill;
-    *item = (nb_plan_item){.seq = seq, .n_past = seq->n_past, .n_new = n_new};
+    *item = (nb_plan_item){.seq = seq, .n_past = seq->n_past, .n_new = n_new, .n_draft = n_draft};
     item->draw = complete && seq->limit > 0;
     item->last = complete && seq->limit == 0;
     add_prompt_rows(item, left);
@@ -79,6 +79,14 @@ static void make_room(nb_scheduler *s)
         nb_memory_preempt(s, last);
 }
 
+// Drafts to try: not beyond the page, nor beyond the last token that is wanted.
+static int32_t drafts_of(const nb_sequence *seq)
+{
+    int32_t page_left = NB_PAGE_TOKENS - 1 - seq->n_past % NB_PAGE_TOKENS;
+    int32_t wanted = seq->limit - (seq->n_tok - seq->n_prompt) - 1;
+    return smaller(seq->n_draft, smaller(page_left, wanted));
+}
+
 static void plan_decodes(nb_scheduler *s, room *left)
 {
     for (int i = 0; i < s->running.n;) {
@@ -88,7 +96,8 @@ static void plan_decodes(nb_scheduler *s, room *left)
             bool grown = nb_memory_grow(s, seq);
             if (s->n_preempted != n_preempted) left->admit = false;
             if (!grown) break; // it was the last
-            schedule(s, seq, 1, left);
+            int32_t n_draft = drafts_of(seq);
+            schedule(s, seq, 1 + n_draft, n_draft, left);
         }
         i++;
     }
@@ -125,7 +134,7 @@ static void plan_prefills(nb_scheduler *s, room *left)
         }
         if (!seq) return;
         int32_t n_new = chunk_of(s, seq, left);
-        if (n_new > 0) schedule(s, seq, n_new, left);
+        if (n_new > 0) schedule(s, seq, n_new, 0, left);
         i++; // an admitted sequence came to stand at or before i
     }
 }

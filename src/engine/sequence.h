@@ -11,8 +11,7 @@
 #ifndef NB_SEQUENCE_H
 #define NB_SEQUENCE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "model/batch.h"
 
 enum {
     NB_PRIORITY_MAX = 10,          // priorities are clamped to -NB_PRIORITY_MAX .. NB_PRIORITY_MAX
@@ -24,13 +23,17 @@ typedef struct nb_sequence {
     int64_t rank_us; // arrival + priority * NB_AGING_US: the order in which sequences are served
     int32_t priority;
     bool running;
-    bool known_input; // constrained: the next step needs the token of this one
+    bool known_input; // constrained or speculating: the next step needs the tokens of this one
     bool scheduled;   // in the plan being made
 
     int32_t n_prompt, n_tok; // n_tok: prompt and output tokens known
     int32_t n_pending;       // 0, 1 or, between commit and the result of the step before, 2
     int32_t limit;           // output tokens at most
     int32_t *tok;            // [n_tok], room for n_prompt + limit once it ran
+
+    int32_t n_propose;           // drafts that the device shall propose in each step
+    int32_t n_draft;             // proposed behind the last token and not tried yet
+    int32_t draft[NB_DRAFT_MAX]; // [n_draft], then those of the step under way
 
     int32_t n_past; // tokens given to the device, this step's included after commit
     int32_t fill;   // tokens known when it was admitted: up to here it prefills, from here on it decodes

@@ -34,6 +34,11 @@ void nb_tally_close(nb_tally *tally)
     free(tally->index);
 }
 
+int32_t nb_tally_find(const nb_tally *tally, int32_t tok)
+{
+    return *place_of(tally, tok);
+}
+
 static void grow(nb_tally *tally)
 {
     tally->cap *= 2;

@@ -15,6 +15,7 @@ typedef struct nb_tally {
 
 void nb_tally_open(nb_tally *tally, int cap); // room for that many different tokens; it grows when there are more
 void nb_tally_close(nb_tally *tally);
+int32_t nb_tally_find(const nb_tally *tally, int32_t tok); // its entry, or -1
 void nb_tally_add(nb_tally *tally, int32_t tok, bool output);
 
 #endif

@@ -16,6 +16,7 @@ typedef struct nb_session_options {
     const char *tokenizer;   // folder of the tokenizer; NULL: the checkpoint's
     int64_t n_layer;         // of a dummy model: 0 keeps all
     int64_t n_thread;
+    bool mtp; // load the module that drafts tokens too
     double gpu_memory_utilization;
 } nb_session_options;
 

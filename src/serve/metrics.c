@@ -268,6 +268,20 @@ static void write_slots(const nb_metrics *m, const nb_engine_stats *e, nb_buf *o
     nb_buf_printf(out, "%s{%s,state=\"free\"} %d\n", name, m->labels, e->n_slot_free);
 }
 
+static void write_drafts(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
+{
+    static const char name[] = "vllm:spec_decode_num_accepted_tokens_per_pos_total";
+    uint64_t n_accepted = 0;
+    if (e->n_draft == 0) return;
+    for (int i = 0; i < e->n_draft; i++) n_accepted += e->n_accepted[i];
+    counter(m, out, "vllm:spec_decode_num_drafts_total", "Steps of a request with drafts.", e->n_draft_step);
+    counter(m, out, "vllm:spec_decode_num_draft_tokens_total", "Tokens drafted.", e->n_draft_tok);
+    counter(m, out, "vllm:spec_decode_num_accepted_tokens_total", "Drafts that were right.", n_accepted);
+    head(out, name, "counter", "Drafts that were right, by their place behind the last token.");
+    for (int i = 0; i < e->n_draft; i++)
+        nb_buf_printf(out, "%s{%s,position=\"%d\"} %llu\n", name, m->labels, i, (unsigned long long)e->n_accepted[i]);
+}
+
 static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)
 {
     // Pages that only the prefix index holds can be had at any time: they count as free, as in vLLM.
@@ -290,6 +304,7 @@ static void write_engine(const nb_metrics *m, const nb_engine_stats *e, nb_buf *
                   m->labels, NB_PAGE_TOKENS, e->n_page, e->prefix_caching ? "True" : "False");
     write_steps(m, e, out);
     write_slots(m, e, out);
+    write_drafts(m, e, out);
 }
 
 static void write_http(const nb_metrics *m, const nb_http_stats *h, nb_buf *out)

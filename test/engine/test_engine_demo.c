@@ -1,6 +1,7 @@
 // The engine on the real CPU device with the demo checkpoint: a request gets the same tokens and the same
-// log-probabilities, bit for bit, alone, among 63 others, with a prefix hit, after preemption and beside cancelled
-// neighbours. Greedy and seeded requests alternate. test_engine.c shows the same on a device that checks every batch.
+// log-probabilities, bit for bit, alone, among 63 others, with a prefix hit, after preemption, beside cancelled
+// neighbours and with tokens drafted by the MTP module. Greedy and seeded requests alternate. test_engine.c shows the
+// same on a device that checks every batch.
 #include "engine/engine.h"
 #include "support/check.h"
 #include "support/demo.h"
@@ -12,7 +13,7 @@
 #include "base/file.h"
 #include "text/tokenizer.h"
 
-enum { N_CLIENT = 64, N_ALONE = 4, OUT_MAX = 160, PROMPT_MAX = 200, TOP = 3 };
+enum { N_CLIENT = 64, N_ALONE = 4, N_CROWD = 36, OUT_MAX = 160, PROMPT_MAX = 200, TOP = 3 };
 
 typedef struct client {
     nb_request request;
@@ -108,7 +109,7 @@ typedef struct bench {
     nb_engine *engine;
 } bench;
 
-static bench open_bench(nb_kv_format kv, int n_page, bool prefix_caching)
+static bench open_bench(nb_kv_format kv, int n_page, int n_draft, bool prefix_caching)
 {
     nb_error err;
     bench b = {.options = {.kv = kv,
@@ -116,6 +117,7 @@ static bench open_bench(nb_kv_format kv, int n_page, bool prefix_caching)
                            .max_num_seqs = N_CLIENT,
                            .max_num_batched_tokens = 256,
                            .max_waiting = N_CLIENT,
+                           .n_draft = n_draft,
                            .n_page = n_page,
                            .n_snapshot = N_CLIENT,
                            .snapshot_grid = NB_PAGE_TOKENS,
@@ -153,7 +155,7 @@ static const client *reference(nb_kv_format kv, int i)
     static client *known[NB_KV_F32 + 1][N_CLIENT];
     assert_true(has_reference(i));
     if (!known[kv][i]) {
-        bench b = open_bench(kv, 64, false);
+        bench b = open_bench(kv, 64, 0, false);
         for (int k = 0; k < N_CLIENT; k += N_CLIENT / N_ALONE) {
             known[kv][k] = run_alone(&b, k);
             known[kv][k + 1] = run_alone(&b, k + 1);
@@ -176,20 +178,19 @@ static void assert_same(const client *a, const client *b)
     }
 }
 
-// All at once; returns how often they were preempted.
-static int run_together(nb_kv_format kv, int n_page)
+// The first n_client at once; returns how often they were preempted.
+static int run_together(bench b, int n_client)
 {
-    bench b = open_bench(kv, n_page, true);
     client *c[N_CLIENT];
     int n_preempted = 0;
-    for (int i = 0; i < N_CLIENT; i++) {
+    for (int i = 0; i < n_client; i++) {
         c[i] = make_client(i);
         submit(&b, c[i]);
     }
-    for (int i = 0; i < N_CLIENT; i++) {
+    for (int i = 0; i < n_client; i++) {
         wait_end(c[i]);
         n_preempted += c[i]->last.n_preempted;
-        if (has_reference(i)) assert_same(reference(kv, i), c[i]);
+        if (has_reference(i)) assert_same(reference(b.options.kv, i), c[i]);
         free(c[i]);
     }
     close_bench(&b);
@@ -201,21 +202,21 @@ static int run_together(nb_kv_format kv, int n_page)
 static void sixty_three_neighbours_change_nothing(void **state)
 {
     (void)state;
-    assert_int_equal(run_together(NB_KV_BF16, 512), 0);
+    assert_int_equal(run_together(open_bench(NB_KV_BF16, 512, 0, true), N_CLIENT), 0);
 }
 
 // Room for a few sequences only.
 static void preemption_changes_nothing(void **state)
 {
     (void)state;
-    assert_true(run_together(NB_KV_BF16, 8) > 0);
-    assert_true(run_together(NB_KV_FP8, 8) > 0);
+    assert_true(run_together(open_bench(NB_KV_BF16, 8, 0, true), N_CROWD) > 0);
+    assert_true(run_together(open_bench(NB_KV_FP8, 8, 0, true), N_CROWD) > 0);
 }
 
 static void a_prefix_hit_changes_nothing(void **state)
 {
     (void)state;
-    bench b = open_bench(NB_KV_BF16, 256, true);
+    bench b = open_bench(NB_KV_BF16, 256, 0, true);
     int n_hit = 0;
     for (int i = 0; i < N_CLIENT; i++) {
         if (!has_reference(i)) continue;
@@ -234,7 +235,7 @@ static void a_prefix_hit_changes_nothing(void **state)
 static void cancelled_neighbours_change_nothing(void **state)
 {
     (void)state;
-    bench b = open_bench(NB_KV_BF16, 32, true);
+    bench b = open_bench(NB_KV_BF16, 32, 0, true);
     client *gone[16], *kept[2];
     for (int i = 0; i < 16; i++) {
         gone[i] = make_client(20 + i);
@@ -262,13 +263,32 @@ static void cancelled_neighbours_change_nothing(void **state)
     close_bench(&b);
 }
 
+// Among others, with preemption, and with a prefix hit. Drafts must be right often enough to be of use.
+static void speculation_changes_nothing(void **state)
+{
+    (void)state;
+    assert_true(run_together(open_bench(NB_KV_BF16, 8, 3, true), N_CROWD) > 0);
+    bench b = open_bench(NB_KV_BF16, 64, 3, true);
+    for (int i = 0; i < N_CLIENT; i++) {
+        if (!has_reference(i)) continue;
+        client *cold = run_alone(&b, i), *warm = run_alone(&b, i);
+        assert_same(reference(NB_KV_BF16, i), cold);
+        assert_same(cold, warm);
+        free(cold);
+        free(warm);
+    }
+    nb_engine_stats stats;
+    nb_engine_stats_read(b.engine, &stats);
+    assert_true(stats.n_accepted[0] > stats.n_draft_step / 4 && stats.n_accepted[2] > 0);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sixty_three_neighbours_change_nothing),
-        cmocka_unit_test(preemption_changes_nothing),
-        cmocka_unit_test(a_prefix_hit_changes_nothing),
-        cmocka_unit_test(cancelled_neighbours_change_nothing),
+        cmocka_unit_test(sixty_three_neighbours_change_nothing), cmocka_unit_test(preemption_changes_nothing),
+        cmocka_unit_test(a_prefix_hit_changes_nothing),          cmocka_unit_test(cancelled_neighbours_change_nothing),
+        cmocka_unit_test(speculation_changes_nothing),
     };
     return nb_test_run("engine/demo", tests);
 }

@@ -49,7 +49,7 @@ static const nb_plan *run(setup *t)
     const nb_plan *plan = nb_scheduler_plan(&t->s);
     nb_scheduler_commit(&t->s);
     for (int i = 0; i < plan->n_item; i++)
-        if (plan->item[i].draw) nb_scheduler_token(&t->s, plan->item[i].seq, 7);
+        if (plan->item[i].draw) nb_scheduler_tokens(&t->s, plan->item[i].seq, (const int32_t[]){7}, 1, 0);
     return plan;
 }
 
@@ -170,6 +170,37 @@ static void without_deltanet_layers_any_full_page_is_a_hit(void **state)
     setup_close(t);
 }
 
+// A decode takes its drafts along, but never into another page, and never more than are wanted.
+static void drafts_end_with_the_page_and_the_limit(void **state)
+{
+    (void)state;
+    setup *t = setup_open((nb_scheduler_options){.max_seq = 1, .n_draft = 4, .max_tok = 200, .n_page = 4});
+    add(t, 0, 62, 6, 0);
+    nb_sequence *seq = &t->seq[0];
+    seq->known_input = true;
+    seq->n_propose = 4;
+    run(t); // token 62 is drawn
+    seq->n_draft = 4;
+    const nb_plan *plan = nb_scheduler_plan(&t->s);
+    assert_int_equal(plan->item[0].n_new, 2); // positions 62 and 63
+    assert_int_equal(plan->item[0].n_draft, 1);
+    nb_scheduler_commit(&t->s);
+    assert_int_equal(seq->n_draft, 0);
+    nb_scheduler_tokens(&t->s, seq, (const int32_t[]){1}, 1, 1);
+    assert_int_equal(seq->n_past, 63); // the draft was wrong
+    seq->n_draft = 0;
+    run(t);
+    seq->n_draft = 4;
+    plan = nb_scheduler_plan(&t->s);
+    assert_int_equal(plan->item[0].n_past, 64);
+    assert_int_equal(plan->item[0].n_draft, 2); // three of six tokens are there, one comes anyway
+    nb_scheduler_commit(&t->s);
+    nb_scheduler_tokens(&t->s, seq, (const int32_t[]){1, 2, 3}, 3, 2);
+    assert_int_equal(seq->n_tok, 68);
+    assert_int_equal(seq->n_past, 67);
+    setup_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_better_priority_takes_a_place_an_equal_one_waits),
         cmocka_unit_test(small_ones_do_not_pass_a_large_one),
         cmocka_unit_test(without_deltanet_layers_any_full_page_is_a_hit),
+        cmocka_unit_test(drafts_end_with_the_page_and_the_limit),
     };
     return nb_test_run("scheduler", tests);
 }

@@ -28,7 +28,7 @@ typedef struct flight {
     int n;
     record *of[MAX_ITEM];
     bool draw[MAX_ITEM], last[MAX_ITEM];
-    int32_t prompt_row[MAX_ITEM];
+    int32_t prompt_row[MAX_ITEM], n_draft[MAX_ITEM];
 } flight;
 
 typedef struct content {
@@ -36,11 +36,18 @@ typedef struct content {
     uint64_t hash;
 } content;
 
+typedef struct slot_content {
+    int64_t n;
+    int n_draft;                     // of n, those that may be dropped
+    uint64_t hash[NB_DRAFT_MAX + 1]; // without the last i drafts
+} slot_content;
+
 typedef struct world {
     nb_scheduler s;
     record record[N_RECORD];
     int n_record, n_alive;
-    content *slot, *page;
+    slot_content *slot;
+    content *page;
     flight flight[2];
     int n_flight;
     int64_t step, now_us;
@@ -48,7 +55,7 @@ typedef struct world {
     int64_t context;
     int32_t story[N_STORY][STORY_TOKENS];
     // over all rounds
-    int64_t n_step, n_finished, n_cancelled, n_preempted, n_hit_tok, n_copy;
+    int64_t n_step, n_finished, n_cancelled, n_preempted, n_hit_tok, n_copy, n_right, n_wrong;
     double closest; // largest share of the bound that a sequence used up
 } world;
 
@@ -71,10 +78,11 @@ static void open_round(world *w)
                               .snapshot_grid = NB_PAGE_TOKENS * (1 + (int)pick(w, 4)),
                               .prefix_caching = pick(w, 4) > 0,
                               .needs_state = pick(w, 2) > 0};
-    o.max_tok = o.max_seq + NB_PAGE_TOKENS + (int)pick(w, 300);
+    o.n_draft = pick(w, 2) ? (int)pick(w, NB_DRAFT_MAX + 1) : 0;
+    o.max_tok = o.max_seq * (1 + o.n_draft) + NB_PAGE_TOKENS + (int)pick(w, 300);
     o.n_slot = o.max_seq + (o.prefix_caching && o.needs_state ? 1 + (int)pick(w, 10) : 0);
     nb_scheduler_open(&w->s, &o);
-    w->slot = nb_alloc(sizeof(content) * (size_t)o.n_slot);
+    w->slot = nb_alloc(sizeof(slot_content) * (size_t)o.n_slot);
     w->page = nb_alloc(sizeof(content) * (size_t)o.n_page);
     w->n_record = w->n_alive = w->n_flight = 0;
     w->step = w->now_us = 0;
@@ -110,7 +118,8 @@ static void arrive(world *w)
     if (seq->limit > w->context - seq->n_prompt) seq->limit = (int32_t)(w->context - seq->n_prompt);
     seq->priority = (int32_t)pick(w, 3) - 1;
     seq->rank_us = nb_sequence_rank_us(w->now_us, seq->priority);
-    seq->known_input = pick(w, 8) == 0;
+    seq->n_propose = pick(w, 4) ? w->s.options.n_draft : 0;
+    seq->known_input = seq->n_propose > 0 || pick(w, 8) == 0;
     seq->n_prompt_row = pick(w, 10) == 0 ? seq->n_prompt - 1 : 0;
     seq->tok = nb_alloc(sizeof(int32_t) * (size_t)seq->n_prompt);
     memcpy(seq->tok, w->story[pick(w, N_STORY)], sizeof(int32_t) * (size_t)seq->n_prompt);
@@ -167,15 +176,17 @@ static int32_t drawn(const nb_sequence *seq, int32_t position)
 static void absorb(world *w, const nb_plan_item *item)
 {
     const nb_sequence *seq = item->seq;
-    content *slot = &w->slot[seq->slot];
+    slot_content *slot = &w->slot[seq->slot];
+    int32_t end = item->n_past + item->n_new, n_sure = end - item->n_draft;
     uint64_t hash = 0;
-    for (int32_t i = 0; i < item->n_past + item->n_new; i++) {
-        int32_t tok = i < seq->n_tok ? seq->tok[i] : drawn(seq, i);
+    for (int32_t i = 0; i < end; i++) {
+        int32_t tok = i < seq->n_tok ? seq->tok[i] : i >= n_sure ? seq->draft[i - n_sure] : drawn(seq, i);
         if (i == item->n_past && w->s.options.needs_state && i > 0) {
-            assert_int_equal(slot->n, i);
-            assert_true(slot->hash == hash);
+            assert_true(slot->n >= i && slot->n - i <= slot->n_draft);
+            assert_true(slot->hash[slot->n - i] == hash);
         }
         hash = mix(hash, tok);
+        if (i + 1 >= n_sure) slot->hash[end - i - 1] = hash;
         content *page = &w->page[seq->page[i / NB_PAGE_TOKENS]];
         if (i >= item->n_past)
             *page = (content){i + 1, hash};
@@ -184,7 +195,8 @@ static void absorb(world *w, const nb_plan_item *item)
             assert_true(page->hash == hash);
         }
     }
-    *slot = (content){item->n_past + item->n_new, hash};
+    slot->n = end;
+    slot->n_draft = item->n_draft;
 }
 
 static void check_item(const world *w, const nb_plan_item *item)
@@ -193,7 +205,9 @@ static void check_item(const world *w, const nb_plan_item *item)
     int32_t end = item->n_past + item->n_new;
     assert_true(item->n_new >= 1 && end <= seq->n_page * NB_PAGE_TOKENS);
     assert_true(end >= seq->fill || end % NB_PAGE_TOKENS == 0);
-    assert_true(seq->n_tok + seq->n_pending >= end);
+    assert_true(seq->n_tok + seq->n_pending + item->n_draft >= end);
+    assert_true(item->n_draft <= w->s.options.n_draft &&
+                (end - 1) / NB_PAGE_TOKENS == (end - 1 - item->n_draft) / NB_PAGE_TOKENS);
     if (seq->known_input) assert_int_equal(seq->n_pending, 0);
     // The last, partly filled page is nobody else's.
     if (end % NB_PAGE_TOKENS != 0) assert_int_equal(w->s.pages.n_ref[seq->page[end / NB_PAGE_TOKENS]], 1);
@@ -214,8 +228,37 @@ static void submit(world *w, const nb_plan *plan)
         f->draw[i] = item->draw;
         f->last[i] = item->last;
         f->prompt_row[i] = item->n_prompt_row;
+        f->n_draft[i] = item->n_draft;
     }
     nb_scheduler_commit(&w->s);
+}
+
+// The page ends where the sequence does, whatever rejected drafts left behind.
+static void forget_rejected(world *w, const nb_sequence *seq)
+{
+    const slot_content *slot = &w->slot[seq->slot];
+    if (seq->n_past > 0 && slot->n > seq->n_past)
+        w->page[seq->page[(seq->n_past - 1) / NB_PAGE_TOKENS]] =
+            (content){seq->n_past, slot->hash[slot->n - seq->n_past]};
+}
+
+// Hands the drawn tokens on that count; returns the last of them.
+static int32_t take_drawn(world *w, nb_sequence *seq, int32_t n_draft)
+{
+    int32_t tok[NB_DRAFT_MAX + 1];
+    int n = 0;
+    do {
+        tok[n] = drawn(seq, seq->n_tok + n);
+        n++;
+    } while (n <= n_draft && tok[n - 1] != 0 && seq->draft[n - 1] == tok[n - 1]);
+    nb_scheduler_tokens(&w->s, seq, tok, n, n_draft);
+    w->n_right += n - 1;
+    w->n_wrong += n_draft - (n - 1);
+    if (!seq->running) return tok[n - 1];
+    forget_rejected(w, seq);
+    seq->n_draft = (int32_t)pick(w, (uint32_t)seq->n_propose + 1);
+    for (int i = 0; i < seq->n_draft; i++) seq->draft[i] = drawn(seq, seq->n_tok + i) + (pick(w, 4) == 0);
+    return tok[n - 1];
 }
 
 static void digest(world *w)
@@ -228,8 +271,7 @@ static void digest(world *w)
         nb_sequence *seq = &r->seq;
         if (r->finished >= 0) continue;
         seq->n_prompt_row_done += f.prompt_row[i];
-        int32_t tok = drawn(seq, seq->n_tok);
-        if (f.draw[i]) nb_scheduler_token(&w->s, seq, tok);
+        int32_t tok = f.draw[i] ? take_drawn(w, seq, f.n_draft[i]) : 0;
         bool stop = f.draw[i] && tok == 0;
         bool full = f.draw[i] && seq->n_tok - seq->n_prompt == seq->limit;
         if (stop || full || f.last[i]) {
@@ -273,10 +315,13 @@ static void accepted_requests_finish_within_the_bound_and_nothing_is_lost(void *
         for (int k = 0; k < STORY_TOKENS; k++) w->story[i][k] = (int32_t)pick(w, VOCAB);
     memcpy(w->story[1], w->story[0], sizeof(int32_t) * 300); // a common start
     while (w->n_step < N_STEP) fuzz_round(w);
-    print_message("steps %lld finished %lld cancelled %lld preempted %lld hit_tok %lld copies %lld closest %.2f\n",
+    print_message("steps %lld finished %lld cancelled %lld preempted %lld hit_tok %lld copies %lld drafts right %lld "
+                  "wrong %lld closest %.2f\n",
                   (long long)w->n_step, (long long)w->n_finished, (long long)w->n_cancelled, (long long)w->n_preempted,
-                  (long long)w->n_hit_tok, (long long)w->n_copy, w->closest);
+                  (long long)w->n_hit_tok, (long long)w->n_copy, (long long)w->n_right, (long long)w->n_wrong,
+                  w->closest);
     assert_true(w->n_cancelled > 100 && w->n_preempted > 100 && w->n_hit_tok > 1000 && w->n_copy > 100);
+    assert_true(w->n_right > 1000 && w->n_wrong > 1000);
     free(w);
 }
 

@@ -475,8 +475,6 @@ static void wrong_requests_name_their_field(void **state)
             "There is no user message");
     refused(CHAT, "{" QUESTION ", \"tool_choice\": \"required\"}", 400, "tool_choice",
             "not supported by this server yet");
-    refused(CHAT, "{" QUESTION ", \"response_format\": {\"type\": \"json_object\"}}", 400, "response_format",
-            "not supported");
     refused(CHAT, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", 400,
             "messages[0].content[0]", "text only");
     refused(TEXT, "{\"prompt\": \"\"}", 400, "prompt", "empty");

@@ -9,7 +9,7 @@
 #include "support/fake_server.h"
 #include "support/http_client.h"
 
-enum { WAIT_MS = 10000 };
+enum { WAIT_MS = 60000 };
 
 static int post(const fake_server *s, const char *body, nb_buf *response)
 {

@@ -73,6 +73,23 @@ static void steps_are_counted_by_their_tokens(void **state)
     nb_metrics_close(m);
 }
 
+static void drafts_are_counted_where_there_are_any(void **state)
+{
+    (void)state;
+    nb_metrics *m = nb_metrics_open("m", 4096);
+    nb_buf text = text_of(m), speculating = {0};
+    assert_null(strstr(text.ptr, "spec_decode"));
+    nb_engine_stats drafting = {.n_draft = 2, .n_draft_step = 10, .n_draft_tok = 19, .n_accepted = {7, 3}};
+    nb_metrics_write(m, &drafting, NULL, &speculating);
+    expect_line(&speculating, "vllm:spec_decode_num_drafts_total{engine=\"0\",model_name=\"m\"} 10\n");
+    expect_line(&speculating, "vllm:spec_decode_num_draft_tokens_total{engine=\"0\",model_name=\"m\"} 19\n");
+    expect_line(&speculating, "vllm:spec_decode_num_accepted_tokens_total{engine=\"0\",model_name=\"m\"} 10\n");
+    expect_line(&speculating, "model_name=\"m\",position=\"1\"} 3\n");
+    nb_buf_drop(&speculating);
+    nb_buf_drop(&text);
+    nb_metrics_close(m);
+}
+
 static double value_of(const nb_buf *text, const char *name)
 {
     const char *at = strstr(text->ptr, name);
@@ -159,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_engine_s_numbers_are_shown),
         cmocka_unit_test(steps_are_counted_by_their_tokens),
+        cmocka_unit_test(drafts_are_counted_where_there_are_any),
         cmocka_unit_test(the_process_is_described),
         cmocka_unit_test(histograms_count_up_to_and_including_their_boundary),
         cmocka_unit_test(a_request_s_end_fills_only_what_happened),

@@ -19,9 +19,10 @@ typedef struct cell { // one token of one page
 typedef struct slot {
     int32_t n_absorbed; // -1: never used
     int32_t last_tok;
-    int32_t n_draft; // that may be dropped
+    int32_t n_draft; // of n_absorbed, those that may be dropped
     int64_t drawn_step;
-    uint64_t hash;
+    uint64_t hash[NB_JOURNAL_ROWS]; // [n_draft + 1] without the last i drafts
+    bool drafts;                    // every step of the sequence asked for drafts
 } slot;
 
 typedef struct fake {
@@ -33,6 +34,7 @@ typedef struct fake {
     slot *slot;
     uint64_t *seq_hash; // [max_tok] after each token of the step
     nb_row_result *row[N_RESULT];
+    int32_t (*proposal[N_RESULT])[NB_DRAFT_MAX];
     int n_row[N_RESULT], n_seq[N_RESULT];
     int64_t n_submit, n_wait;
     pthread_mutex_t mutex; // of `hold`
@@ -97,9 +99,11 @@ static int check_slot(fake *f, const nb_seq *seq, uint64_t hash, nb_error *err)
 {
     slot *s = &f->slot[seq->slot];
     if (seq->n_past == 0 || !f->options.needs_state) return NB_OK;
-    if (s->n_absorbed != seq->n_past)
-        return broken(f, err, "slot %d has absorbed %d tokens, not %d", seq->slot, s->n_absorbed, seq->n_past);
-    if (s->hash != hash) return broken(f, err, "slot %d has absorbed other tokens than the pages", seq->slot);
+    int32_t n_drop = s->n_absorbed - seq->n_past;
+    if (n_drop < 0 || n_drop > s->n_draft)
+        return broken(f, err, "slot %d has absorbed %d tokens, %d of them drafts; past %d", seq->slot, s->n_absorbed,
+                      s->n_draft, seq->n_past);
+    if (s->hash[n_drop] != hash) return broken(f, err, "slot %d has absorbed other tokens than the pages", seq->slot);
     return NB_OK;
 }
 
@@ -110,7 +114,8 @@ static int check_seq(fake *f, const nb_batch *b, int i, nb_error *err)
     if (seq->slot < 0 || seq->slot >= f->reserve.n_slot) return broken(f, err, "slot %d", seq->slot);
     for (int k = 0; k < i; k++)
         if (b->seq[k].slot == seq->slot) return broken(f, err, "slot %d is stepped twice", seq->slot);
-    if (seq->n_past < 0 || seq->n_new < 1 || seq->n_draft != 0 || seq->tok_first != first ||
+    if (seq->n_past < 0 || seq->n_new < 1 || seq->n_draft < 0 || seq->n_draft >= seq->n_new ||
+        seq->n_draft > NB_DRAFT_MAX || seq->n_propose < 0 || seq->n_propose > NB_DRAFT_MAX || seq->tok_first != first ||
         first + seq->n_new > b->n_tok)
         return broken(f, err, "tokens of sequence %d: past %d, new %d, first %d", i, seq->n_past, seq->n_new,
                       seq->tok_first);
@@ -141,7 +146,7 @@ static int absorb(fake *f, const nb_batch *b, int i_seq, nb_error *err)
 {
     const nb_seq *seq = &b->seq[i_seq];
     slot *s = &f->slot[seq->slot];
-    uint64_t hash = seq->n_past > 0 ? s->hash : 0;
+    uint64_t hash = seq->n_past > 0 ? s->hash[0] : 0;
     if (f->options.verify) {
         NB_TRY(check_seq(f, b, i_seq, err));
         NB_TRY(check_past(f, b, seq, &hash, err));
@@ -157,7 +162,14 @@ static int absorb(fake *f, const nb_batch *b, int i_seq, nb_error *err)
         *c = (cell){tok, f->n_submit, hash};
         f->seq_hash[seq->tok_first + i] = hash;
     }
-    *s = (slot){.n_absorbed = seq->n_past + seq->n_new, .hash = hash, .last_tok = s->last_tok, .drawn_step = -1};
+    bool drafts = seq->n_propose > 0 && (seq->n_past == 0 || s->drafts);
+    *s = (slot){.n_absorbed = seq->n_past + seq->n_new,
+                .n_draft = seq->n_draft,
+                .last_tok = s->last_tok,
+                .drawn_step = -1,
+                .drafts = drafts};
+    for (int32_t i = 0; i <= seq->n_draft; i++) s->hash[i] = f->seq_hash[seq->tok_first + seq->n_new - 1 - i];
+    f->stats.n_draft += seq->n_draft;
     return NB_OK;
 }
 
@@ -219,6 +231,30 @@ static void write_row(fake *f, const nb_batch *b, const nb_row *row, nb_row_resu
     for (int i = 0; i < row->n_top; i++) {
         out->top_tok[i] = (int32_t)(mix(hash, (uint64_t)i) % (uint64_t)f->options.vocab_size);
         out->top_logprob[i] = logprob_of(hash, out->top_tok[i]);
+    }
+}
+
+// Follows the confirmed tokens of the step to the last one, then says what will be drawn, but for one of three.
+static void propose(const fake *f, const nb_batch *b, int i_seq, const nb_row_result *result, int32_t *out)
+{
+    const nb_seq *seq = &b->seq[i_seq];
+    const nb_row *last = NULL;
+    int32_t tok = -1, next = seq->tok_first + seq->n_new - 1 - seq->n_draft;
+    for (int k = 0; k < NB_DRAFT_MAX; k++) out[k] = -1;
+    for (int i = 0; i < b->n_row; i++) {
+        const nb_row *row = &b->row[i];
+        if (row->seq != i_seq || row->tok != next || !(row->flags & NB_ROW_SAMPLE)) continue;
+        last = row;
+        tok = result[i].tok;
+        if (++next == seq->tok_first + seq->n_new || b->tok[next] != tok) break;
+    }
+    if (!last || !f->slot[seq->slot].drafts) return;
+    uint64_t hash = f->seq_hash[last->tok];
+    for (int k = 0; k < seq->n_propose; k++) {
+        hash = mix(hash, (uint64_t)tok);
+        tok = draw(f, b, last, hash);
+        if (mix(hash, 77) % 3 == 0) tok = (tok + 1) % f->options.vocab_size;
+        out[k] = tok;
     }
 }
 
@@ -285,6 +321,7 @@ static int fake_submit(nb_device *device, const nb_batch *b, nb_error *err)
     f->n_row[r] = b->n_row;
     f->n_seq[r] = b->n_seq;
     for (int i = 0; i < b->n_row; i++) write_row(f, b, &b->row[i], &f->row[r][i]);
+    for (int i = 0; f->options.drafts && i < b->n_seq; i++) propose(f, b, i, f->row[r], f->proposal[r][i]);
     return NB_OK;
 }
 
@@ -295,6 +332,7 @@ static int fake_wait(nb_device *device, nb_result *result, nb_error *err)
     int r = (int)(++f->n_wait % N_RESULT);
     if (f->n_wait == f->options.fail_wait) return nb_error_set(err, NB_ERR_DEVICE, "wait failed as ordered");
     *result = (nb_result){.n_row = f->n_row[r], .n_seq = f->n_seq[r], .row = f->row[r]};
+    if (f->options.drafts) result->proposal = (const int32_t(*)[NB_DRAFT_MAX])f->proposal[r];
     return NB_OK;
 }
 
@@ -309,7 +347,10 @@ static void free_arrays(fake *f)
     free(f->page);
     free(f->slot);
     free(f->seq_hash);
-    for (int i = 0; i < N_RESULT; i++) free(f->row[i]);
+    for (int i = 0; i < N_RESULT; i++) {
+        free(f->row[i]);
+        free(f->proposal[i]);
+    }
 }
 
 static int fake_reserve(nb_device *device, const nb_reserve *reserve, nb_error *err)
@@ -322,7 +363,10 @@ static int fake_reserve(nb_device *device, const nb_reserve *reserve, nb_error *
     f->page = calloc((size_t)f->reserve.n_page, sizeof(f->page[0]));
     f->slot = calloc((size_t)reserve->n_slot, sizeof(slot));
     f->seq_hash = calloc((size_t)reserve->max_tok, sizeof(uint64_t));
-    for (int i = 0; i < N_RESULT; i++) f->row[i] = calloc((size_t)reserve->max_row, sizeof(nb_row_result));
+    for (int i = 0; i < N_RESULT; i++) {
+        f->row[i] = calloc((size_t)reserve->max_row, sizeof(nb_row_result));
+        f->proposal[i] = calloc((size_t)reserve->max_seq, sizeof(f->proposal[i][0]));
+    }
     for (int i = 0; i < reserve->n_slot; i++) f->slot[i] = (slot){.n_absorbed = -1, .drawn_step = -1};
     return NB_OK;
 }

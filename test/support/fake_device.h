@@ -4,8 +4,9 @@
 // that it checks: a broken rule is printed and fails the step with NB_ERR_DEVICE.
 //
 // Checked, beside indices and ranges: all pages of a sequence hold its own past, written by earlier steps; the slot has
-// absorbed exactly n_past tokens, the same ones; nobody writes what another sequence of the step writes; NB_TOKEN_LAST
-// only directly after the step that drew; non-final order of tokens, rows and copies as model/batch.h says.
+// absorbed exactly n_past tokens, the same ones, after dropping at most the last step's drafts; nobody writes what
+// another sequence of the step writes; NB_TOKEN_LAST only directly after the step that drew; non-final order of tokens,
+// rows and copies as model/batch.h says.
 #ifndef NB_FAKE_DEVICE_H
 #define NB_FAKE_DEVICE_H
 
@@ -16,6 +17,7 @@ typedef struct nb_fake_options {
     int n_page;       // given when the engine asks for as many as possible
     bool verify;      // off: only enough is done to draw tokens, for benchmarks
     bool needs_state; // off: like a model without DeltaNet layers, slots hold the last token only
+    bool drafts;      // proposes drafts where they are asked for; two of three are what it will draw
     int fail_submit;  // the n-th submit fails, counted from 1; 0: none
     int fail_wait;    // the n-th wait fails
     int bad_token_at; // the n-th submit draws an id outside of the vocabulary
@@ -27,6 +29,7 @@ typedef struct nb_fake_stats {
     int most_in_flight;
     int most_seq;
     int64_t n_ahead;     // tokens given as NB_TOKEN_LAST
+    int64_t n_draft;     // tokens given as drafts
     char violation[256]; // the first broken rule, "" if none
 } nb_fake_stats;
 
