@@ -1,5 +1,7 @@
 // GET /: who gets which form of the page, and what comes with it.
+#include "support/api_server.h"
 #include "support/check.h"
+#include "support/demo.h"
 #include "support/http_client.h"
 
 #include <string.h>
@@ -126,8 +128,12 @@ static bool has_page(bool no_page)
     nb_error err = {0};
     nb_api *api;
     nb_http_route route[NB_API_ROUTES_MAX];
-    nb_test_ok(nb_api_open(&(nb_api_options){.model_name = {"m"}, .n_model_name = 1, .no_page = no_page}, &api, &err),
-               &err);
+    nb_api_options options = {.tokenizer = api_server_get()->tokenizer,
+                              .vocab_size = nb_demo_get()->vocab,
+                              .model_name = {"m"},
+                              .n_model_name = 1,
+                              .no_page = no_page};
+    nb_test_ok(nb_api_open(&options, &api, &err), &err);
     int n = nb_api_routes(api, route);
     bool found = false;
     for (int i = 0; i < n; i++) found |= !strcmp(route[i].path, "/") && route[i].user == &nb_page_built;
