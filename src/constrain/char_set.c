@@ -19,6 +19,7 @@ static void insert(nb_char_set *set, int at, nb_char_range range)
 
 static void erase(nb_char_set *set, int from, int to)
 {
+    if (from == to) return; // the set may hold nothing at all
     memmove(set->range + from, set->range + to, sizeof(*set->range) * (size_t)(set->n - to));
     set->n -= to - from;
 }
