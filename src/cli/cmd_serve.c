@@ -18,8 +18,8 @@
 enum { DRAIN_S = 120, GRID_TOKENS = 32 * NB_PAGE_TOKENS };
 
 static nb_session_options session_options = NB_SESSION_DEFAULTS;
-static const char *model, *host = "0.0.0.0", *root_path, *ssl_certfile, *ssl_keyfile, *config_file, *chat_template,
-                          *api_key_file, *speculative_config;
+static const char *model_name, *host = "0.0.0.0", *root_path, *ssl_certfile, *ssl_keyfile, *config_file, *chat_template,
+                               *api_key_file, *speculative_config;
 static const char *reasoning_parser = "", *tool_call_parser = "", *log_format = "text", *log_level = "info";
 static nb_option_list served_model_name, api_key, allowed_origins;
 static int64_t port = 8000, max_model_len, max_num_seqs = 256, max_num_batched_tokens = 2048, max_waiting = 1024;
@@ -32,7 +32,7 @@ static bool auto_tool_choice, no_page, no_prefix_caching;
     }
 
 static const nb_option options[] = {
-    {"model", 0, NB_OPTION_STRING, &model, "CKPT",
+    {"model", 0, NB_OPTION_STRING, &model_name, "CKPT",
      "the checkpoint, where it does not stand alone: in a file of options"},
     {"host", 0, NB_OPTION_STRING, &host, "ADDRESS", "address to listen on"},
     {"port", 'p', NB_OPTION_INT, &port, "N", "port to listen on; 0 takes a free one"},
@@ -273,8 +273,8 @@ static int run(int argc, char **argv, server *s, nb_arena *arena, nb_error *err)
     NB_TRY(nb_config_file_expand(argc, argv, arena, &argc, &argv, err));
     int code = nb_command_parse(&nb_command_serve, argc, argv, argument, &n_argument, err);
     if (code != NB_OK) return code;
-    if (n_argument) model = argument[0];
-    if (!model) return nb_error_set(err, NB_ERR_USAGE, "serve needs CKPT; see 'nibble serve --help'");
+    if (n_argument) model_name = argument[0];
+    if (!model_name) return nb_error_set(err, NB_ERR_USAGE, "serve needs CKPT; see 'nibble serve --help'");
     nb_log_open(level_of(log_level), strcmp(log_format, "json") == 0);
     sigset_t signals; // blocked before any thread starts, so that only sigwait takes them
     sigemptyset(&signals);
@@ -282,8 +282,8 @@ static int run(int argc, char **argv, server *s, nb_arena *arena, nb_error *err)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN); // a client that is gone is an error code, not the end
-    NB_TRY(open_all(s, model, err));
-    nb_log(NB_LOG_INFO, "ready", "model=%s device=%s address=%s port=%d seconds=%.2f", model,
+    NB_TRY(open_all(s, model_name, err));
+    nb_log(NB_LOG_INFO, "ready", "model=%s device=%s address=%s port=%d seconds=%.2f", model_name,
            s->session.device->ops->name, host, nb_http_port(s->http), (double)(nb_clock_us() - began_us) / 1e6);
     serve_until_signal(s, &signals);
     return NB_OK;
