@@ -1,4 +1,4 @@
-# test/<folder>/test_*.c: one program each, linked with everything; test/support/*.c is shared by all of them.
+# test/<folder>/test_*.c (and, with CUDA, test_*.cu): one program each, linked with everything; test/support/*.c is shared by all of them.
 # A test finds its data by NB_SOURCE_DIR, and the published vectors by NB_SHARED_DIR (absent: those cases are skipped).
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 file(GLOB support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/support/*.c)
@@ -8,10 +8,19 @@ target_compile_definitions(nb_test_support PUBLIC
   NB_SOURCE_DIR="${CMAKE_SOURCE_DIR}" NB_SHARED_DIR="${CMAKE_SOURCE_DIR}/../shared")
 target_link_libraries(nb_test_support PUBLIC PkgConfig::CMOCKA nb_cpu nb_quantize nb_evaluate nb_serve nb_loadgen)
 file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/*/test_*.c)
+if(NB_HAVE_CUDA) # tests of kernels themselves
+  file(GLOB kernel_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/cuda/test_*.cu)
+  list(APPEND tests ${kernel_tests})
+endif()
 foreach(source ${tests})
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE nb_test_support nb_cuda nb_cpu nb_quantize nb_evaluate nb_serve nb_library)
+  if(source MATCHES "[.]cu$")
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${architectures}" LINKER_LANGUAGE C)
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/test/cuda)
+  endif()
   if(TARGET nb_cli)
     target_link_libraries(${name} PRIVATE nb_cli)
   endif()

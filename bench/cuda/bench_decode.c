@@ -1,8 +1,8 @@
 // Times the CUDA device alone, without engine and server: dummy weights of a config.json's true shape, decode steps of
 // a batch at a context, and prefill. Prints medians, the bytes a step must read and the share of the roof.
 //
-//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--layers N] [--steps N] [--kv
-//   fp8|bf16] [--kernels]
+//   bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192] [--chunk N] [--layers N] [--steps N]
+//   [--kv fp8|bf16] [--kernels] [--portable]
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +12,15 @@
 #include "model/plan.h"
 #include "model/synth.h"
 
-enum { LIST_MAX = 16, CHUNK = 2048, WARM_STEPS = 20 };
+enum { LIST_MAX = 16, CHUNK = 8192, WARM_STEPS = 20, PREFILLS = 5 };
 #define READ_BYTES_PER_S 3.09e12 // of one H100, measured by a streaming read
 
 typedef struct options {
     const char *folder;
     int batch[LIST_MAX], context[LIST_MAX], prefill[LIST_MAX];
-    int n_batch, n_context, n_prefill, n_layer, n_step;
+    int n_batch, n_context, n_prefill, n_layer, n_step, chunk;
     nb_kv_format kv;
-    bool kernels;
+    bool kernels, portable;
 } options;
 
 typedef struct bench {
@@ -100,12 +100,15 @@ static void set_pages(bench *b, int n_seq, int n_tok)
     }
 }
 
-// Prefills slot 0 with n random tokens in chunks; returns the time in us.
-static int64_t prefill(bench *b, int n)
+static void sum_kernels(bench *b, const nb_batch *batch);
+
+// Prefills slot 0 with n random tokens in chunks; returns the time in us. kernels: of the last chunk.
+static int64_t prefill(bench *b, int n, bool kernels)
 {
+    int chunk = b->o->chunk;
     int64_t t = nb_clock_us();
-    for (int at = 0; at < n; at += CHUNK) {
-        int k = n - at < CHUNK ? n - at : CHUNK;
+    for (int at = 0; at < n; at += chunk) {
+        int k = n - at < chunk ? n - at : chunk;
         for (int i = 0; i < k; i++) b->tok[i] = (int)((at + i) * 7919LL % b->model->config.vocab_size);
         b->seq[0] = (nb_seq){.n_past = at, .n_new = k};
         set_pages(b, 1, at + k);
@@ -118,6 +121,10 @@ static int64_t prefill(bench *b, int n)
                           .seq = b->seq,
                           .page = b->page,
                           .row = b->row};
+        if (kernels && at + k == n) {
+            sum_kernels(b, &batch);
+            break;
+        }
         step(b, &batch);
         finish(b);
     }
@@ -170,17 +177,11 @@ static void print_time(void *user, const char *name, double us)
     if (++*n <= 40) printf("  %2d %-60.60s %7.1f us\n", *n, name, us);
 }
 
-// One more step, kernel by kernel.
-static void time_kernels(bench *b, const nb_batch *batch)
+// One more step, the times of each kernel added up.
+static void sum_kernels(bench *b, const nb_batch *batch)
 {
     nb_error err;
     kernel_time k[KERNEL_MAX] = {0};
-    int n = 0;
-    if (nb_cuda_time_kernels(b->device, print_time, &n, &err)) die(&err);
-    step(b, batch);
-    finish(b);
-    for (int i = 0; i < batch->n_seq; i++) b->seq[i].n_past++;
-    set_pages(b, batch->n_seq, b->seq[0].n_past + 1);
     if (nb_cuda_time_kernels(b->device, add_time, k, &err)) die(&err);
     step(b, batch);
     finish(b);
@@ -189,9 +190,22 @@ static void time_kernels(bench *b, const nb_batch *batch)
         printf("  %-60.60s %4d x %7.1f us = %8.1f us\n", k[i].name, k[i].n, k[i].us / k[i].n, k[i].us);
 }
 
+// The same after one whose first kernels are listed.
+static void time_kernels(bench *b, const nb_batch *batch)
+{
+    nb_error err;
+    int n = 0;
+    if (nb_cuda_time_kernels(b->device, print_time, &n, &err)) die(&err);
+    step(b, batch);
+    finish(b);
+    for (int i = 0; i < batch->n_seq; i++) b->seq[i].n_past++;
+    set_pages(b, batch->n_seq, b->seq[0].n_past + 1);
+    sum_kernels(b, batch);
+}
+
 static void decode(bench *b, int n_seq, int context)
 {
-    prefill(b, context);
+    prefill(b, context, false);
     spread(b, n_seq);
     int n = b->o->n_step;
     int64_t *us = calloc((size_t)n, sizeof *us), begin = 0, sum = 0;
@@ -250,9 +264,13 @@ static void run_all(bench *b)
     for (int c = 0; c < o->n_context; c++)
         for (int i = 0; i < o->n_batch; i++) decode(b, o->batch[i], o->context[c]);
     for (int i = 0; i < o->n_prefill; i++) {
-        prefill(b, o->prefill[i]);
-        int64_t t = prefill(b, o->prefill[i]);
+        int64_t us[PREFILLS];
+        prefill(b, o->prefill[i], false);
+        for (int j = 0; j < PREFILLS; j++) us[j] = prefill(b, o->prefill[i], false);
+        qsort(us, PREFILLS, sizeof us[0], by_value);
+        int64_t t = us[PREFILLS / 2];
         printf("prefill,%d,%.1f ms,%.0f tok/s\n", o->prefill[i], (double)t / 1e3, o->prefill[i] / (double)t * 1e6);
+        if (o->kernels) prefill(b, o->prefill[i], true);
         fflush(stdout);
     }
 }
@@ -265,9 +283,9 @@ static void open_bench(bench *b, const options *o)
     if (nb_checkpoint_open_config(o->folder, &ckpt, &err)) die(&err);
     if (nb_synth_model(nb_checkpoint_config(ckpt), NB_MIX_PUBLISHED, 1, o->n_layer, &b->model, &err)) die(&err);
     if (nb_plan_make(b->model, o->kv, &b->plan, &err)) die(&err);
-    nb_cuda_options c = {.ordinal = 0, .gpu_memory_utilization = 0.95};
+    nb_cuda_options c = {.ordinal = 0, .gpu_memory_utilization = 0.95, .portable = o->portable};
     if (nb_cuda_open(&c, &b->device, &err) || b->device->ops->load(b->device, b->model, &err)) die(&err);
-    int n_seq = largest(o->batch, o->n_batch), tokens = largest(o->context, o->n_context),
+    int n_seq = o->n_batch ? largest(o->batch, o->n_batch) : 1, tokens = largest(o->context, o->n_context),
         p = largest(o->prefill, o->n_prefill);
     tokens = (tokens > p ? tokens : p) + o->n_step + WARM_STEPS + NB_PAGE_TOKENS;
     b->max_page = tokens / NB_PAGE_TOKENS + 1;
@@ -275,7 +293,7 @@ static void open_bench(bench *b, const options *o)
     nb_reserve r = {.kv = o->kv,
                     .n_slot = n_seq + 1,
                     .n_page = (int)n_page,
-                    .max_tok = CHUNK,
+                    .max_tok = o->chunk > n_seq + 1 ? o->chunk : n_seq + 1,
                     .max_seq = n_seq + 1,
                     .max_row = n_seq + 1};
     if (b->device->ops->reserve(b->device, &r, &err)) die(&err);
@@ -285,13 +303,13 @@ static void open_bench(bench *b, const options *o)
            (double)(nb_clock_us() - t) / 1e6, (double)m.weight_bytes / 1e9, (double)m.state_bytes / 1e9,
            (double)m.kv_bytes / 1e9, (double)m.scratch_bytes / 1e9, (double)m.free_bytes / 1e9);
     fflush(stdout);
-    b->page = calloc((size_t)n_page + 64, sizeof *b->page), b->tok = calloc(CHUNK + 1024, sizeof *b->tok);
+    b->page = calloc((size_t)n_page + 64, sizeof *b->page), b->tok = calloc((size_t)o->chunk + 1024, sizeof *b->tok);
     b->seq = calloc((size_t)n_seq + 1, sizeof *b->seq), b->row = calloc((size_t)n_seq + 1, sizeof *b->row);
 }
 
 int main(int argc, char **argv)
 {
-    options o = {.kv = NB_KV_FP8, .n_step = 100};
+    options o = {.kv = NB_KV_FP8, .n_step = 100, .chunk = CHUNK};
     bench b = {.o = &o};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -301,12 +319,16 @@ int main(int argc, char **argv)
             o.n_context = list(value, o.context), i++;
         else if (!strcmp(argv[i], "--prefill"))
             o.n_prefill = list(value, o.prefill), i++;
+        else if (!strcmp(argv[i], "--chunk"))
+            o.chunk = atoi(value), i++;
         else if (!strcmp(argv[i], "--layers"))
             o.n_layer = atoi(value), i++;
         else if (!strcmp(argv[i], "--steps"))
             o.n_step = atoi(value), i++;
         else if (!strcmp(argv[i], "--kv"))
             o.kv = strcmp(value, "bf16") ? NB_KV_FP8 : NB_KV_BF16, i++;
+        else if (!strcmp(argv[i], "--portable"))
+            o.portable = true;
         else if (!strcmp(argv[i], "--kernels"))
             o.kernels = true;
         else
@@ -315,7 +337,7 @@ int main(int argc, char **argv)
     if (!o.folder)
         return fprintf(stderr, "usage: bench_decode CONFIG_FOLDER [--batch 1,16] [--context 1024] [--prefill 8192]\n"),
                1;
-    if (!o.n_batch) o.batch[o.n_batch++] = 1;
+    if (!o.n_batch && !o.n_prefill) o.batch[o.n_batch++] = 1;
     if (!o.n_context) o.context[o.n_context++] = 1024;
     open_bench(&b, &o);
     run_all(&b);

@@ -8,7 +8,7 @@
 // they are needed.
 //
 // Bytes: K and V of the context once per column tile; 2 * d_head * 2 operations per byte and query head.
-#include "cuda/cuda_attention.h"
+#include "cuda/cuda_flash.h"
 
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
@@ -365,6 +365,8 @@ int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, 
     enum { WARPS_PREPARE = PREPARE_THREADS / 32 };
     dim3 grid(p->n_tok, p->n_tok < at->n_sm ? nb_ceil_div(p->n_head + 2 * p->n_kv_head, WARPS_PREPARE) : 1);
     NB_TRY(nb_cuda_start(at, prepare_qkv_kernel, grid, PREPARE_THREADS, 0, err, *p, 0));
+    if (p->n_flash) NB_TRY(nb_flash_run(at, p, err));
+    if (p->n_tile == 0) return NB_OK;
     if (p->d_head == 64) return attend<64>(at, p, err);
     if (p->d_head == 128) return attend<128>(at, p, err);
     return attend<256>(at, p, err);

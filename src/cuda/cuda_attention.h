@@ -24,6 +24,8 @@ typedef struct nb_cuda_attention {
     int kv_first; // keys before this one are not there
     const nb_attention_seq *seq;
     const nb_attention_tile *tile;
+    int n_flash; // tiles of cuda_flash.h, of the sequences that have no others
+    const nb_attention_tile *flash;
     const int32_t *tok_seq; // [n_tok]
     const int32_t *page;
     const float *projected; // [n_tok][projected_stride]: q (with gate, per head), k, v

@@ -6,7 +6,7 @@
 // softplus(a + dt_bias),
 //   S <- e^g S; u = beta (v - k S); S <- S + k u^T; o = q S
 // and with the journal, G_j = e^(g_{j+1} + .. + g): k S = G_base k S_base + sum_j G_j (k . k_j) u_j.
-#include "cuda/cuda_deltanet.h"
+#include "cuda/cuda_chunk.h"
 
 #include "cuda/cuda_deltanet.cuh"
 
@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __
     nb_grid_release();
     nb_touch(p);
     nb_gdn_seq s = p.seq[blockIdx.y];
+    if (p.n_walk && nb_gdn_is_chunked(&s)) return;
     float *state = p.state + s.slot * p.slot_floats + (int64_t)head * DIM * DIM + column;
     float *journal = p.journal + s.slot * p.slot_floats + (int64_t)head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
     int c4 = tid % nb_gdn_part<W>::n_c4, row0 = tid / nb_gdn_part<W>::n_c4, n_row = s.n_keep;
@@ -156,7 +157,9 @@ int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *er
     if (p->n_tok == p->n_seq) return nb_cuda_gdn_decode_run(at, p, err);
     bool narrow = p->n_seq * p->n_value_head < 4 * at->n_sm; // few blocks: smaller ones spread over the card
     dim3 grid(p->n_value_head * (narrow ? DIM / NARROW : DIM / WIDE), p->n_seq);
-    NB_TRY(nb_cuda_start(at, narrow ? delta_kernel<NARROW> : delta_kernel<WIDE>, grid, THREADS, 0, err, *p));
+    if (p->n_walk < p->n_seq)
+        NB_TRY(nb_cuda_start(at, narrow ? delta_kernel<NARROW> : delta_kernel<WIDE>, grid, THREADS, 0, err, *p));
+    if (p->n_walk) NB_TRY(nb_gdn_chunks_run(at, p, err));
     if (!p->long_rows) return NB_OK;
     dim3 keep(nb_ceil_div((2 * p->n_key_head + p->n_value_head) * DIM, THREADS), p->n_seq);
     return nb_cuda_start(at, keep_kernel, keep, THREADS, 0, err, *p);

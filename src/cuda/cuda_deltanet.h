@@ -20,6 +20,14 @@ typedef struct nb_gdn_seq { // one per sequence of the batch
     int32_t n_commit; // fold the journal and this many new tokens into S; the others are appended. -1: only append
 } nb_gdn_seq;
 
+typedef struct nb_gdn_chunk { // cuda_chunk.h: tokens first .. first + 63 of a sequence's new ones
+    int32_t seq, first;
+} nb_gdn_chunk;
+
+typedef struct nb_gdn_walk { // a sequence that is taken in chunks, chunk_first and the following
+    int32_t seq, chunk_first;
+} nb_gdn_walk;
+
 typedef struct nb_cuda_gdn {
     int n_tok, n_seq, n_key_head, n_value_head;
     const nb_gdn_seq *seq;
@@ -33,6 +41,10 @@ typedef struct nb_cuda_gdn {
     int64_t slot_halfs;  // .. and in 16-bit words (ring)
     float *out;          // [n_tok][n_value_head * d_value]
     int long_rows;       // some sequence has more new tokens than the journal has rows
+    int n_chunk, n_walk; // 0: all sequences token by token
+    const nb_gdn_chunk *chunk;
+    const nb_gdn_walk *walk;
+    void *scratch; // nb_gdn_chunk_bytes
 } nb_cuda_gdn;
 
 int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, nb_error *err);

@@ -8,6 +8,7 @@ typedef struct nb_cuda_options {
     int ordinal;                   // which GPU
     double gpu_memory_utilization; // share of the card's memory that may be used, 0 < x <= 1
     bool mtp;                      // load the MTP module too, so that steps can propose drafts
+    bool portable;                 // only kernels that serve every card, not those of one architecture
 } nb_cuda_options;
 
 #ifdef __cplusplus

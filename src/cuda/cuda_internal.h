@@ -4,8 +4,10 @@
 #define NB_CUDA_INTERNAL_H
 
 #include "cuda/cuda_attention.h"
+#include "cuda/cuda_chunk.h"
 #include "cuda/cuda_deltanet.h"
 #include "cuda/cuda_device.h"
+#include "cuda/cuda_flash.h"
 #include "cuda/cuda_head.h"
 #include "cuda/cuda_linear.h"
 #include "cuda/cuda_moe.h"
@@ -66,7 +68,7 @@ typedef struct nb_cuda_scratch {  // one step's activations; shapes with T = max
     unsigned *attention_counter;
     nb_cuda_route route;
     uint16_t *inter;
-    float *pair_out;
+    float *pair_out;       // also the scratch of chunked DeltaNet
     float *logits, *z_row; // [R][vocab]
     nb_head_part *head_part;
     nb_row_result *result;
@@ -118,8 +120,9 @@ typedef struct nb_cuda_seq_plan { // what a step does with a sequence's slot
 
 // A batch's metadata as it lies in one buffer, host and device: offsets in bytes.
 typedef struct nb_cuda_meta {
-    int n_tok, n_seq, n_row, n_tile, n_split, n_page;
-    int64_t tok, tok_slot, tok_seq, seq, gdn_seq, attention_seq, tile, row, row_tok, page, history, bias, mask, bytes;
+    int n_tok, n_seq, n_row, n_tile, n_split, n_page, n_flash, n_chunk, n_walk;
+    int64_t tok, tok_slot, tok_seq, seq, gdn_seq, gdn_chunk, gdn_walk, attention_seq, tile, flash, row, row_tok, page,
+        history, bias, mask, bytes;
     int long_rows, shaped;
     int n_gdn_late; // sequences whose drafts go to the journal in a launch of their own, behind the fold ..
     int64_t gdn_late;
@@ -167,6 +170,7 @@ typedef struct nb_cuda {
     uint8_t *meta;
     int64_t meta_capacity, layer_page_bytes, slot_floats, slot_halfs, layer_floats, layer_halfs;
     int n_attention, n_deltanet, group; // query heads per KV head
+    bool wgmma, flash;                  // large batches by cuda_product.h; long sequences by cuda_flash.h
     nb_cuda_ledger *ledger, *staged;    // [n_slot + 1]; staged: the next one while a batch is being checked
     nb_cuda_seq_plan *plan;             // [max_seq] of the batch being checked
     nb_cuda_flight flight[NB_CUDA_FLIGHTS];
@@ -197,6 +201,8 @@ int nb_cuda_meta_write(nb_cuda *d, const nb_batch *batch, int bucket, uint8_t *t
 // The MTP module's part of the metadata: counts before the layout, arrays behind it.
 void nb_cuda_meta_mtp_count(const nb_cuda *d, const nb_batch *batch, nb_cuda_meta *m);
 void nb_cuda_meta_mtp_write(const nb_cuda *d, const nb_batch *batch, uint8_t *to, const nb_cuda_meta *m);
+// Whether cuda_product.h serves this GPU and every matrix of the model.
+bool nb_cuda_step_by_wgmma(const nb_cuda *d);
 
 // All kernels of a step, into the device's stream.
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *meta, int pdl, nb_error *err);

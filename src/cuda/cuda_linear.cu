@@ -5,6 +5,7 @@
 // Bytes: every matrix once per launch and 8 * NT tokens; the input n_tok * n_in * 2 per block from L2.
 #include "cuda/cuda_linear.h"
 
+#include "cuda/cuda_product.h"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_tiles.cuh"
@@ -188,14 +189,14 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
         int stride = m->n_k_tile * NB_CUDA_K_TILE;
         bool f16 = m->kind == NB_KIND_FP8_A8;
         uint16_t *bf16 = bf16_wanted && !bf16_ready ? d->keep : NULL;
+        auto prepare = at->wgmma ? nb_product_prepare : nb_cuda_prepare_run;
         if (f16 || bf16)
-            NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride,
-                                       err));
+            NB_TRY(prepare(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride, err));
         bf16_ready |= bf16 != NULL;
         t.input = f16 ? d->input : d->keep, t.input_stride = stride, t.n_row = d->n_tok;
         for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)
             t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i];
-        NB_TRY(nb_tiles_dense(at, &t, err));
+        NB_TRY(at->wgmma ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));
     }
     return NB_OK;
 }

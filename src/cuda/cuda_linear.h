@@ -60,6 +60,7 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
     cudaStream_t stream;
     int n_sm;
     int pdl;              // programmatic dependent launch
+    int wgmma;            // large batches by cuda_product.h, their inputs in its order
     nb_cuda_times *times; // NULL: not timed
 } nb_cuda_launch;
 

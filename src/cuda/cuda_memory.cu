@@ -57,7 +57,8 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &r->pair_token, T * K), carve(c, &r->pair_at, T * K), carve(c, &r->n_tile, 1);
     carve(c, &r->tile, E + T * K / NB_CUDA_SMALL_MAX + T / NB_CUDA_SMALL_MAX + 2);
     carve(c, &s->inter, inter_rows * nb_cuda_padded((int)ff));
-    carve(c, &s->pair_out, T * (K + 1) * f->hidden_size);
+    int64_t chunks = nb_gdn_chunk_bytes((int)T, f->linear_num_key_heads, f->linear_num_value_heads);
+    carve(c, &s->pair_out, max64(T * (K + 1) * f->hidden_size, chunks / (int64_t)sizeof(float)));
     carve(c, &s->logits, R * f->vocab_size), carve(c, &s->z_row, R * f->vocab_size);
     carve(c, &s->head_part, R * NB_HEAD_PARTS), carve(c, &s->result, R);
     carve(c, &s->tok, T);
@@ -169,7 +170,8 @@ int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
 {
     if (reserve->kv == NB_KV_F32)
         return nb_error_set(err, NB_ERR_INPUT, "a KV cache in F32 is for the CPU; CUDA has bf16 and fp8");
-    d->reserve = *reserve;
+    d->reserve = *reserve, d->wgmma = nb_cuda_step_by_wgmma(d);
+    d->flash = !d->options.portable && nb_flash_usable(d->model->config.head_dim);
     count_layers(d);
     carver c = {};
     carve_scratch(d, &c);

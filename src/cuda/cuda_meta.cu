@@ -17,8 +17,11 @@ static void lay_out(const nb_cuda *d, nb_cuda_meta *m, const nb_batch *b)
     int64_t T = m->n_tok, S = m->n_seq, R = m->n_row;
     m->tok = part(m, T * 4), m->tok_slot = part(m, T * 4), m->tok_seq = part(m, T * 4);
     m->seq = part(m, S * (int64_t)sizeof(nb_seq)), m->gdn_seq = part(m, S * (int64_t)sizeof(nb_gdn_seq));
+    m->gdn_chunk = part(m, m->n_chunk * (int64_t)sizeof(nb_gdn_chunk)),
+    m->gdn_walk = part(m, m->n_walk * (int64_t)sizeof(nb_gdn_walk));
     m->attention_seq = part(m, S * (int64_t)sizeof(nb_attention_seq)),
-    m->tile = part(m, m->n_tile * (int64_t)sizeof(nb_attention_tile));
+    m->tile = part(m, m->n_tile * (int64_t)sizeof(nb_attention_tile)),
+    m->flash = part(m, m->n_flash * (int64_t)sizeof(nb_attention_tile));
     m->row = part(m, R * (int64_t)sizeof(nb_row)), m->row_tok = part(m, R * 4),
     m->page = part(m, (int64_t)m->n_page * 4);
     m->history = part(m, b->n_history * (int64_t)sizeof(nb_history)),
@@ -92,19 +95,29 @@ static bool is_shaped(const nb_row *r)
            s->frequency_penalty != 0;
 }
 
+static bool is_flash(const nb_cuda *d, const nb_seq *s)
+{
+    return d->flash && s->n_new >= NB_FLASH_MIN_TOKENS;
+}
+
 static void count(const nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_meta *m)
 {
     int pad = bucket > 0 ? bucket - b->n_seq : 0;
     m->n_tok = b->n_tok + pad, m->n_seq = b->n_seq + pad, m->n_row = b->n_row + (bucket > 0 ? bucket - b->n_row : 0);
     m->n_page = b->n_page + pad;
     for (int i = 0; i < b->n_seq; i++) {
-        m->n_tile += nb_ceil_div((int64_t)b->seq[i].n_new * d->group, NB_ATTENTION_COLUMNS);
+        bool flash = is_flash(d, &b->seq[i]);
+        int64_t n_pair = (int64_t)b->seq[i].n_new * d->group;
+        m->n_flash += flash ? nb_ceil_div(n_pair, NB_FLASH_ROWS) : 0;
+        m->n_tile += flash ? 0 : nb_ceil_div(n_pair, NB_ATTENTION_COLUMNS);
         if (b->seq[i].n_new > NB_JOURNAL_ROWS) m->long_rows = 1;
         m->n_gdn_late += d->plan[i].late;
+        if (!nb_gdn_is_chunked(&d->plan[i].gdn)) continue;
+        m->n_walk++, m->n_chunk += nb_ceil_div(d->plan[i].gdn.n_new, NB_GDN_CHUNK);
     }
     m->n_tile += pad * nb_ceil_div(d->group, NB_ATTENTION_COLUMNS);
     for (int i = 0; i < b->n_row; i++) m->shaped |= is_shaped(&b->row[i]);
-    int most = 4 * d->n_sm / (m->n_tile * d->model->config.num_key_value_heads);
+    int most = 4 * d->n_sm / ((m->n_tile ? m->n_tile : 1) * d->model->config.num_key_value_heads);
     m->n_split = most < 1 ? 1 : most > NB_ATTENTION_SPLITS_MAX ? NB_ATTENTION_SPLITS_MAX : most;
 }
 
@@ -116,17 +129,30 @@ static nb_seq padding_seq(const nb_cuda *d, const nb_batch *b, int i)
     return s;
 }
 
+typedef struct tile_counts {
+    int n_tile, n_flash;
+} tile_counts;
+
+// Flash tiles from the last to the first: those with the longest context begin first.
+static void write_tiles(const nb_cuda *d, const nb_seq *s, int i, uint8_t *to, const nb_cuda_meta *m, tile_counts *n)
+{
+    int n_pair = s->n_new * d->group;
+    if (is_flash(d, s))
+        for (int c = (n_pair - 1) / NB_FLASH_ROWS * NB_FLASH_ROWS; c >= 0; c -= NB_FLASH_ROWS)
+            ((nb_attention_tile *)(to + m->flash))[n->n_flash++] = {i, c};
+    else
+        for (int c = 0; c < n_pair; c += NB_ATTENTION_COLUMNS)
+            ((nb_attention_tile *)(to + m->tile))[n->n_tile++] = {i, c};
+}
+
 static void write_seq(const nb_cuda *d, const nb_seq *s, const nb_gdn_seq *gdn, int i, uint8_t *to,
-                      const nb_cuda_meta *m, int *n_tile)
+                      const nb_cuda_meta *m, tile_counts *n)
 {
     ((nb_seq *)(to + m->seq))[i] = *s;
     ((nb_gdn_seq *)(to + m->gdn_seq))[i] = *gdn;
     nb_attention_seq a = {s->n_past, s->n_new, s->tok_first, s->page_first};
     ((nb_attention_seq *)(to + m->attention_seq))[i] = a;
-    for (int c = 0; c < s->n_new * d->group; c += NB_ATTENTION_COLUMNS) {
-        nb_attention_tile t = {i, c};
-        ((nb_attention_tile *)(to + m->tile))[(*n_tile)++] = t;
-    }
+    write_tiles(d, s, i, to, m, n);
     for (int j = 0; j < s->n_new; j++) {
         ((int32_t *)(to + m->tok_slot))[s->tok_first + j] = s->slot;
         ((int32_t *)(to + m->tok_seq))[s->tok_first + j] = i;
@@ -134,12 +160,12 @@ static void write_seq(const nb_cuda *d, const nb_seq *s, const nb_gdn_seq *gdn, 
 }
 
 // The padding behind the batch's own sequences and rows; its rows draw nothing.
-static void write_padding(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m, int *n_tile)
+static void write_padding(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m, tile_counts *n)
 {
     for (int i = 0; i < m->n_seq - b->n_seq; i++) {
         nb_seq s = padding_seq(d, b, i);
         nb_gdn_seq gdn = {s.slot, 0, 1, s.tok_first, 0, -1};
-        write_seq(d, &s, &gdn, b->n_seq + i, to, m, n_tile);
+        write_seq(d, &s, &gdn, b->n_seq + i, to, m, n);
         ((int32_t *)(to + m->tok))[s.tok_first] = 0;
         ((int32_t *)(to + m->page))[s.page_first] = d->reserve.n_page;
     }
@@ -161,19 +187,34 @@ static void write_late(const nb_cuda *d, const nb_batch *b, uint8_t *to, const n
     }
 }
 
+// The chunks of sequences that are taken so, each sequence's in a row.
+static void write_chunks(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m)
+{
+    nb_gdn_chunk *chunk = (nb_gdn_chunk *)(to + m->gdn_chunk);
+    nb_gdn_walk *walk = (nb_gdn_walk *)(to + m->gdn_walk);
+    int n = 0;
+    for (int i = 0; i < b->n_seq; i++) {
+        const nb_gdn_seq *g = &d->plan[i].gdn;
+        if (!nb_gdn_is_chunked(g)) continue;
+        *walk++ = {i, n};
+        for (int first = 0; first < g->n_new; first += NB_GDN_CHUNK) chunk[n++] = {i, first};
+    }
+}
+
 static void write_arrays(const nb_cuda *d, const nb_batch *b, uint8_t *to, const nb_cuda_meta *m)
 {
-    int n_tile = 0;
-    for (int i = 0; i < b->n_seq; i++) write_seq(d, &b->seq[i], &d->plan[i].gdn, i, to, m, &n_tile);
+    tile_counts n = {};
+    for (int i = 0; i < b->n_seq; i++) write_seq(d, &b->seq[i], &d->plan[i].gdn, i, to, m, &n);
     memcpy(to + m->tok, b->tok, (size_t)b->n_tok * 4);
     memcpy(to + m->page, b->page, (size_t)b->n_page * 4);
     if (b->n_row) memcpy(to + m->row, b->row, (size_t)b->n_row * sizeof *b->row);
-    write_padding(d, b, to, m, &n_tile);
+    write_padding(d, b, to, m, &n);
     for (int i = 0; i < m->n_row; i++) ((int32_t *)(to + m->row_tok))[i] = ((const nb_row *)(to + m->row))[i].tok;
     if (b->n_history) memcpy(to + m->history, b->history, (size_t)b->n_history * sizeof(nb_history));
     if (b->n_bias) memcpy(to + m->bias, b->bias, (size_t)b->n_bias * sizeof(nb_bias));
     if (b->n_mask) memcpy(to + m->mask, b->mask, (size_t)b->n_mask * 4);
     write_late(d, b, to, m);
+    write_chunks(d, b, to, m);
     nb_cuda_meta_mtp_write(d, b, to, m);
 }
 

@@ -5,6 +5,7 @@
 // Bytes: each used expert's 3 * d_ff * d_model weights once (NVFP4: 0.5625 bytes each).
 #include "cuda/cuda_moe.h"
 
+#include "cuda/cuda_product.h"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_tiles.cuh"
 
@@ -141,8 +142,16 @@ __global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_cons
     p.residual[(int64_t)tok * p.d_model + row] += y;
 }
 
+template <bool BF16> __device__ __forceinline__ static float4 load_pair(const void *pair_out, int64_t at)
+{
+    if (!BF16) return *(const float4 *)((const float *)pair_out + at);
+    uint2 v = *(const uint2 *)((const uint16_t *)pair_out + at);
+    return make_float4(nb_f32_from_bits(v.x << 16), nb_f32_from_bits(v.x & 0xffff0000u), nb_f32_from_bits(v.y << 16),
+                       nb_f32_from_bits(v.y & 0xffff0000u));
+}
+
 // residual += sum of the token's pairs by weight, in order of falling weight, then the shared expert.
-__global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
+template <bool BF16> __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
 {
     nb_grid_release();
     nb_touch(p);
@@ -158,9 +167,9 @@ __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
     __syncthreads();
     for (int i = threadIdx.x * 4; i < p.d_model; i += blockDim.x * 4) {
         float4 y = {};
-#pragma unroll 4
+#pragma unroll 9
         for (int k = 0; k < n_part; k++) {
-            float4 v = *(const float4 *)(p.pair_out + row[k] * p.d_model + i);
+            float4 v = load_pair<BF16>(p.pair_out, row[k] * p.d_model + i);
             y.x += weight[k] * v.x, y.y += weight[k] * v.y, y.z += weight[k] * v.z, y.w += weight[k] * v.w;
         }
         float4 *x = (float4 *)(p.residual + (int64_t)tok * p.d_model + i), old = *x;
@@ -170,8 +179,9 @@ __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
 
 __device__ static void add_tiles(const nb_cuda_route &r, int expert, int first, int count, int32_t *at)
 {
-    for (int i = 0; i < count; i += r.tile_columns) {
-        nb_cuda_tile t = {expert, first + i, min(r.tile_columns, count - i)};
+    int n = (count + r.tile_columns - 1) / r.tile_columns, each = n ? ((count + n - 1) / n + 7) / 8 * 8 : 0;
+    for (int i = 0; i < n; i++) { // even shares; only the last may be smaller
+        nb_cuda_tile t = {expert, first + i * each, min(each, count - i * each)};
         r.tile[(*at)++] = t;
     }
 }
@@ -241,6 +251,7 @@ static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
 
 static int run_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
 {
+    if (at->wgmma) return nb_product_grouped(at, t, max_tile, err);
     if (nb_grouped_serves(t, columns)) return nb_grouped_run(at, t, columns, max_tile, err);
     return nb_tiles_grouped(at, t, columns, max_tile, err);
 }
@@ -253,7 +264,7 @@ static int run_shared(const nb_cuda_launch *at, const nb_tiles_args *grouped, co
     int size = t.output[0].kind == NB_OUT_F32 ? 4 : 2;
     t.matrix[0] = t.shared, t.input = input, t.n_row = n_tok, t.n_tile = NULL, t.pair_token = NULL;
     t.output[0].out = (uint8_t *)t.output[0].out + (int64_t)t.n_pair * t.output[0].stride * size;
-    return nb_tiles_dense(at, &t, err);
+    return at->wgmma ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err);
 }
 
 static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
@@ -280,10 +291,12 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     t.data_stride = p->experts.down_data, t.scale_stride = p->experts.down_scale;
     t.multiplier_low = t.multiplier_high = p->experts.down_multiplier;
     t.input = p->inter, t.input_stride = p->inter_stride, t.pair_token = NULL;
-    t.output[0].kind = NB_OUT_F32, t.output[0].out = p->pair_out, t.output[0].stride = p->d_model;
+    t.output[0].kind = at->wgmma ? NB_OUT_BF16 : NB_OUT_F32, t.output[0].out = p->pair_out,
+    t.output[0].stride = p->d_model;
     NB_TRY(run_grouped(at, &t, columns, max_tile, err));
     if (apart) NB_TRY(run_shared(at, &t, p->inter + (int64_t)n_pair * p->inter_stride, p->n_tok, err));
-    return nb_cuda_start(at, combine_kernel, p->n_tok, COMBINE_THREADS, 0, err, *p);
+    auto combine = at->wgmma ? combine_kernel<true> : combine_kernel<false>;
+    return nb_cuda_start(at, combine, p->n_tok, COMBINE_THREADS, 0, err, *p);
 }
 
 int nb_cuda_moe_run(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)

@@ -49,7 +49,7 @@ typedef struct nb_cuda_moe {
     const uint16_t *input; // [n_tok][input_stride] bf16
     uint16_t *input_f8;    // [n_tok][input_stride] scratch for W8A8 experts
     uint16_t *inter;       // small: [n_group][8][inter_stride]; large: [n_pair + n_tok][inter_stride], bf16
-    float *pair_out;       // large: [n_pair + n_tok][d_model]
+    void *pair_out;        // large: [n_pair + n_tok][d_model] f32, or bf16 from cuda_product.h
     float *residual;       // [n_tok][d_model], added to
     int input_stride, inter_stride;
 } nb_cuda_moe;

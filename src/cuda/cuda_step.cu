@@ -4,6 +4,7 @@
 // kernels bf16 where the reference rounds too, else fp32.
 #include <stdlib.h>
 
+#include "cuda/cuda_product.h"
 #include "cuda/cuda_step.h"
 
 nb_cuda_source nb_cuda_norm_of(const nb_cuda_step *s, const float *weight)
@@ -50,6 +51,7 @@ static nb_cuda_attention attention_of(const nb_cuda_step *s, const nb_cuda_layer
     a.gated = c->attn_output_gate, a.fp8 = d->reserve.kv == NB_KV_FP8, a.kv_first = l->kv_first;
     a.seq = (const nb_attention_seq *)(d->meta + s->m->attention_seq),
     a.tile = (const nb_attention_tile *)(d->meta + s->m->tile);
+    a.n_flash = s->m->n_flash, a.flash = (const nb_attention_tile *)(d->meta + s->m->flash);
     a.tok_seq = (const int32_t *)(d->meta + s->m->tok_seq), a.page = (const int32_t *)(d->meta + s->m->page);
     a.projected = x->projected, a.projected_stride = projection_of(c).stride, a.q_norm = l->q_norm,
     a.k_norm = l->k_norm;
@@ -101,7 +103,7 @@ static int run_late(const nb_cuda_step *s, nb_cuda_gdn g)
     nb_cuda_launch at = s->at;
     if (s->m->n_gdn_late == 0) return NB_OK;
     at.pdl = 0;
-    g.n_seq = s->m->n_gdn_late, g.long_rows = 0;
+    g.n_seq = s->m->n_gdn_late, g.long_rows = 0, g.n_walk = g.n_chunk = 0;
     g.seq = (const nb_gdn_seq *)(s->d->meta + s->m->gdn_late);
     return nb_cuda_gdn_run(&at, &g, s->err);
 }
@@ -131,6 +133,9 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     g.journal = g.state + (int64_t)n_value * NB_GDN_DIM * NB_GDN_DIM;
     g.ring = d->ring + l->i_deltanet * d->layer_halfs, g.slot_floats = d->slot_floats, g.slot_halfs = d->slot_halfs;
     g.out = x->delta, g.long_rows = s->m->long_rows;
+    g.n_chunk = s->m->n_chunk, g.n_walk = s->m->n_walk, g.scratch = x->pair_out;
+    g.chunk = (const nb_gdn_chunk *)(d->meta + s->m->gdn_chunk),
+    g.walk = (const nb_gdn_walk *)(d->meta + s->m->gdn_walk);
     NB_TRY(nb_cuda_gdn_run(&s->at, &g, s->err));
     NB_TRY(run_late(s, g));
     NB_TRY(nb_cuda_tap_states(s, l, i_layer));
@@ -162,7 +167,8 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
     r.n_tok = s->m->n_tok, r.n_expert = c->num_experts, r.top_k = c->num_experts_per_tok, r.has_shared = l->has_shared;
     r.tile_shared = l->has_shared && l->shared_gate_up.kind == l->experts.gate_up.kind &&
                     l->shared_down.kind == l->experts.down.kind;
-    r.normalise = c->norm_topk_prob, r.tile_columns = tile_columns(r.n_tok, r.top_k, r.n_expert);
+    r.normalise = c->norm_topk_prob;
+    r.tile_columns = s->at.wgmma ? (int)NB_PRODUCT_COLUMNS : tile_columns(r.n_tok, r.top_k, r.n_expert);
     bool small = r.n_tok <= NB_CUDA_SMALL_MAX;
     nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->post_attention_layernorm));
     nb_cuda_dense_add(&in, &l->router, NB_OUT_F32, r.logits, r.n_expert + 1, 0);
@@ -182,7 +188,7 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
     m.inter_stride = nb_cuda_padded(ff);
     if (l->experts.gate_up.kind == NB_KIND_FP8_A8) {
         nb_cuda_source h = {};
-        h.kind = NB_SOURCE_BF16, h.bf16 = x->hidden, h.stride = m.input_stride, h.n_in = c->hidden_size;
+        h.kind = NB_SOURCE_BF16, h.bf16 = x->hidden, h.stride = h.n_in = m.input_stride;
         NB_TRY(nb_cuda_prepare_run(&s->at, &h, r.n_tok, l->experts.gate_up.input_scale, x->hidden_f8, NULL,
                                    m.input_stride, s->err));
     }
@@ -245,7 +251,8 @@ static int run_layer(const nb_cuda_step *s, int i)
 
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
-    nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl, d->time ? d->times : NULL}, err};
+    int wgmma = d->wgmma && m->n_tok >= NB_PRODUCT_MIN_TOKENS;
+    nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl, wgmma, d->time ? d->times : NULL}, err};
     const nb_config *c = &d->model->config;
     NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot),
                              d->last_tok, d->weights.embed, m->n_tok, c->hidden_size, c->vocab_size,
@@ -255,4 +262,34 @@ int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
                             NULL));
     NB_TRY(run_head(&s));
     return nb_cuda_mtp_run(&s);
+}
+
+static bool layer_by_wgmma(const nb_cuda_layer *l)
+{
+    const nb_cuda_matrix *m[] = {&l->q,
+                                 &l->k,
+                                 &l->v,
+                                 &l->o,
+                                 &l->qkv,
+                                 &l->z,
+                                 &l->b,
+                                 &l->a,
+                                 &l->out,
+                                 &l->router,
+                                 &l->shared_gate,
+                                 &l->experts.gate_up,
+                                 &l->experts.down,
+                                 &l->shared_gate_up,
+                                 &l->shared_down};
+    for (int i = 0; i < (int)(sizeof m / sizeof m[0]); i++)
+        if (!nb_product_serves(m[i])) return false;
+    return true;
+}
+
+bool nb_cuda_step_by_wgmma(const nb_cuda *d)
+{
+    if (d->options.portable || !nb_product_usable() || !nb_product_serves(&d->weights.lm_head)) return false;
+    for (int i = 0; i < d->model->config.num_hidden_layers; i++)
+        if (!layer_by_wgmma(&d->weights.layer[i])) return false;
+    return !d->weights.has_mtp || (nb_product_serves(&d->weights.mtp.fc) && layer_by_wgmma(&d->weights.mtp.layer));
 }

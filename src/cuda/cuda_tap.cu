@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/cuda_product.h"
 #include "cuda/cuda_step.h"
 
 static int fetch(const nb_cuda_step *s, void *to, const void *gpu, size_t n_byte)
@@ -41,16 +42,17 @@ int nb_cuda_tap_rows(const nb_cuda_step *s, nb_tap_site site, int layer, const f
     return code;
 }
 
-// n_row rows of 16-bit values, bf16 or (f16) e4m3 values in f16 times `scale`, as floats without the padding.
-static int fetch_halfs(const nb_cuda_step *s, const uint16_t *gpu, int64_t n_row, int n_col, int stride, int f16,
-                       float scale, float *to)
+// n_row rows of 16-bit values, bf16 or (f16) e4m3 values in f16 times `scale`, as floats without the padding. placed:
+// in the order of nb_product_place.
+static int fetch_halfs(const nb_cuda_step *s, const uint16_t *gpu, int64_t n_row, int n_col, int stride, bool placed,
+                       int f16, float scale, float *to)
 {
     size_t n = (size_t)n_row * (size_t)stride;
     uint16_t *raw = (uint16_t *)malloc(n * sizeof *raw);
     int code = fetch(s, raw, gpu, n * sizeof *raw);
     for (int64_t r = 0; code == NB_OK && r < n_row; r++)
         for (int i = 0; i < n_col; i++) {
-            uint16_t v = raw[r * stride + i];
+            uint16_t v = raw[r * stride + (placed ? nb_product_place(i) : i)];
             to[r * n_col + i] = f16 ? __half2float(__ushort_as_half(v)) * scale : nb_bf16_to_f32(v);
         }
     free(raw);
@@ -62,7 +64,7 @@ int nb_cuda_tap_bf16(const nb_cuda_step *s, nb_tap_site site, int layer, const u
 {
     if (!s->d->tap) return NB_OK;
     float *data = (float *)malloc((size_t)n_row * (size_t)n_col * sizeof *data);
-    int code = fetch_halfs(s, gpu, n_row, n_col, stride, 0, 1, data);
+    int code = fetch_halfs(s, gpu, n_row, n_col, stride, false, 0, 1, data);
     if (code == NB_OK) call(s, tap_of(site, layer, n_row, n_col, data));
     free(data);
     return code;
@@ -85,7 +87,7 @@ int nb_cuda_tap_inputs(const nb_cuda_step *s, const nb_cuda_dense *dense, const 
         int stride = m->n_k_tile * NB_CUDA_K_TILE, f16 = m->kind == NB_KIND_FP8_A8;
         code = nb_cuda_prepare_run(&s->at, &dense->source, dense->n_tok, m->input_scale, f16 ? dense->input : NULL,
                                    f16 ? NULL : dense->input, stride, s->err);
-        if (code == NB_OK) code = fetch_halfs(s, dense->input, dense->n_tok, n_in, stride, f16, m->input_scale, data);
+        if (code == NB_OK) code = fetch_halfs(s, dense->input, dense->n_tok, n_in, stride, false, f16, m->input_scale, data);
         if (code == NB_OK) call_input(s, linear[i], dense->n_tok, data);
     }
     free(data);
@@ -134,6 +136,11 @@ static void call_expert(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_
     call_input(s, &w->down_proj, n, gathered);
 }
 
+static bool is_placed(const nb_cuda_step *s, const nb_cuda_moe *moe)
+{
+    return s->at.wgmma && moe->n_tok > NB_CUDA_SMALL_MAX;
+}
+
 static int tap_shared(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_expert *w, const float *hidden,
                       float *inter)
 {
@@ -142,7 +149,7 @@ static int tap_shared(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_ex
     call_input(s, &w->gate_proj, moe->n_tok, hidden);
     call_input(s, &w->up_proj, moe->n_tok, hidden);
     NB_TRY(fetch_halfs(s, moe->inter + first * moe->inter_stride, moe->n_tok, down->n_in, moe->inter_stride,
-                       down->kind == NB_KIND_FP8_A8, down->input_scale, inter));
+                       is_placed(s, moe), down->kind == NB_KIND_FP8_A8, down->input_scale, inter));
     call_input(s, &w->down_proj, moe->n_tok, inter);
     return NB_OK;
 }
@@ -164,10 +171,11 @@ int nb_cuda_tap_experts(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_
     int f16 = up->kind == NB_KIND_FP8_A8;
     int code = fetch_routing(s, r, &at);
     if (code == NB_OK)
-        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride, f16,
+        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride,
+                           is_placed(s, moe), f16,
                            up->input_scale, hidden);
     if (code == NB_OK)
-        code = fetch_halfs(s, moe->inter, n_inter, down->n_in, moe->inter_stride, down->kind == NB_KIND_FP8_A8,
+        code = fetch_halfs(s, moe->inter, n_inter, down->n_in, moe->inter_stride, is_placed(s, moe), down->kind == NB_KIND_FP8_A8,
                            down->input_scale, inter);
     for (int e = 0; code == NB_OK && e < r->n_expert; e++)
         call_expert(s, moe, &weights->expert[e], e, &at, hidden, inter, gathered);
@@ -216,7 +224,7 @@ static int tap_conv_state(const nb_cuda_step *s, int slot, int i_seq, const nb_c
     float *ring = (float *)malloc((size_t)NB_GDN_RING * (size_t)n_channel * sizeof *ring);
     float *data = (float *)calloc((size_t)n_past * (size_t)n_channel, sizeof *data);
     int code = fetch_halfs(s, d->ring + slot * d->slot_halfs + l->i_deltanet * d->layer_halfs, NB_GDN_RING, n_channel,
-                           n_channel, 0, 1, ring);
+                           n_channel, false, 0, 1, ring);
     for (int i = 0; i < n_past; i++) {
         int position = end - n_past + i;
         if (position >= 0)

@@ -1,0 +1,422 @@
+// The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
+// tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns, filled by one warpgroup
+// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply 128 rows each: weights are
+// decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each other, so
+// one stores its results while the other multiplies.
+//
+// Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4), 32 (FP8) or 64 KiB (BF16) of weights, from L2; 8.4 MFLOP.
+#include "cuda/cuda_product.h"
+
+#include "cuda/cuda_source.cuh"
+#include "cuda/cuda_wgmma.cuh"
+
+enum {
+    ROW_TILES = 16, // of a block
+    COLUMNS = NB_PRODUCT_COLUMNS,
+    STAGE_K = 2 * NB_CUDA_K_TILE,
+    INPUT_BYTES = COLUMNS * STAGE_K * 2,
+    RING_BYTES = 200 * 1024,
+    CONSUMERS = 2, // warpgroups
+    THREADS = (CONSUMERS + 1) * NB_WARPGROUP,
+    REGISTERS_CONSUMER = 240,
+    REGISTERS_PRODUCER = 24,
+    PREPARE_THREADS = 256,
+};
+
+// Bytes of a row tile in a stage: two k tiles of data, then the scales.
+template <int KIND> static constexpr int tile_data = nb_unit<KIND>::n_chunk * 2 * 512;
+template <int KIND> static constexpr int tile_bytes = tile_data<KIND> + (KIND == NB_KIND_NVFP4 ? 128 : 0);
+template <int KIND> static constexpr int stage_bytes = INPUT_BYTES + ROW_TILES *tile_bytes<KIND>;
+template <int KIND> static constexpr int n_stage = RING_BYTES / stage_bytes<KIND>;
+
+#if NB_HAVE_WGMMA
+typedef struct task { // a block's piece of work: row tiles row_first .. + 15 of all matrices, `count` tokens
+    int row_first, n_row_tile, expert, first, count;
+    bool shared;
+} task;
+
+__device__ static bool open_task(const nb_tiles_args &t, int i, int n_row_block, int n_task, task *k)
+{
+    if (i >= n_task) return false;
+    int column = i / n_row_block;
+    k->row_first = i % n_row_block * ROW_TILES, k->expert = -1, k->shared = false;
+    k->first = column * COLUMNS, k->count = min(COLUMNS, t.n_row - k->first);
+    k->n_row_tile = t.block_first[t.n_matrix];
+    if (!t.n_tile) return true;
+    nb_cuda_tile tile = t.tile[column];
+    k->expert = tile.expert, k->first = tile.first, k->count = tile.count, k->shared = tile.expert == t.n_expert;
+    k->n_row_tile = k->shared ? t.shared.n_row_tile : t.matrix[0].n_row_tile;
+    return true;
+}
+
+__device__ __forceinline__ static int matrix_of(const nb_tiles_args &t, int row_tile)
+{
+    int i = 0;
+    while (i + 1 < t.n_matrix && row_tile >= t.block_first[i + 1]) i++;
+    return i;
+}
+
+typedef struct ring {
+    uint8_t *stage;
+    uint64_t *full, *empty;
+    int slot;
+    uint32_t phase;
+} ring;
+
+__device__ __forceinline__ static void advance(ring *r, int n)
+{
+    if (++r->slot == n) r->slot = 0, r->phase ^= 1;
+}
+
+// One lane's copies of the weights of a stage: of a warp's four row tiles, lanes 0..3 the data, 4..7 the scales.
+typedef struct weight_source {
+    const uint8_t *from;
+    uint32_t to; // in the stage
+    int n_byte;  // of a stage; 0: nothing to copy
+} weight_source;
+
+template <int KIND> __device__ static weight_source open_weights(const nb_tiles_args &t, const task &k)
+{
+    enum { TILES = ROW_TILES / 4 };
+    int lane = threadIdx.x & 31, slot = threadIdx.x / 32 * TILES + lane % TILES, tile = k.row_first + slot;
+    weight_source s = {NULL, 0, 0};
+    if (tile >= k.n_row_tile || lane >= (KIND == NB_KIND_NVFP4 ? 2 * TILES : TILES)) return s;
+    int i = t.n_tile ? 0 : matrix_of(t, tile);
+    const nb_cuda_matrix &m = k.shared ? t.shared : t.matrix[i];
+    int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
+            n = m.n_k_tile / 2;
+    bool scales = lane >= TILES;
+    s.to = INPUT_BYTES + slot * tile_bytes<KIND> + (scales ? tile_data<KIND> : 0);
+    s.n_byte = scales ? 128 : tile_data<KIND>;
+    s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
+                    : (const uint8_t *)(m.data + expert * t.data_stride);
+    s.from += row * n * s.n_byte;
+    return s;
+}
+
+// Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + 8, ..: 16 of them, whose places in the
+// input the lanes of a half warp hold, one each.
+template <int KIND> __device__ static void produce(const nb_tiles_args &t, ring r, int n_row_block, int n_task)
+{
+    enum { CHUNKS = STAGE_K / 8, STEP = NB_WARPGROUP / CHUNKS, ROWS = COLUMNS / STEP };
+    static_assert(CHUNKS == 16 && ROWS == 16, "a half warp copies a row's chunks and holds the places of its rows");
+    int lane = threadIdx.x & 31, chunk = threadIdx.x % CHUNKS, row0 = threadIdx.x / CHUNKS;
+    uint32_t to = nb_shared_at(r.stage) + (chunk / 8) * COLUMNS * NB_PANEL_ROW + nb_swizzle(row0, chunk & 7);
+    task k;
+    for (int i = blockIdx.x; open_task(t, i, n_row_block, n_task, &k); i += gridDim.x) {
+        if (k.row_first >= k.n_row_tile) continue;
+        int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
+        if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
+        if (t.n_tile && !t.pair_token && k.shared) row += t.n_pair;
+        uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * 2, column = chunk * 16; // bytes
+        weight_source w = open_weights<KIND>(t, k);
+        int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte);
+        int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
+        for (int step = 0; step < n_step; step++) {
+            uint64_t *full = r.full + r.slot;
+            uint32_t stage = r.slot * stage_bytes<KIND>;
+            nb_barrier_wait(r.empty + r.slot, r.phase ^ 1);
+            if (lane == 0) nb_barrier_expect(full, n_byte);
+            __syncwarp();
+            if (w.n_byte) nb_copy_bulk(nb_shared_at(r.stage) + stage + w.to, w.from, w.n_byte, full);
+            w.from += w.n_byte;
+#pragma unroll 8 // more would take registers that a producer has not got
+            for (int j = 0; j < ROWS; j++) {
+                uint32_t at = __shfl_sync(0xffffffffu, place, (lane & 16) | j) + column;
+                if (j < n_row) nb_copy_16(to + stage + j * STEP * NB_PANEL_ROW, (const uint8_t *)t.input + at);
+            }
+            column += STAGE_K * 2;
+            nb_barrier_arrive_copies(full);
+            advance(&r, n_stage<KIND>);
+        }
+    }
+}
+
+// The A fragments of mma steps 2 * half and + 1 of k tile i of the stage, of the warp's row tile at `tile`.
+template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *tile, int i, int half, uint32_t a[2][4])
+{
+    constexpr int n = nb_unit<KIND>::n_chunk;
+    int lane = threadIdx.x & 31, at = KIND == NB_KIND_NVFP4 ? i : 0;
+    nb_unit<KIND> u = {};
+    uint32_t all[4][4];
+#pragma unroll
+    for (int c = 0; c < n; c++) u.chunk[at * n + c] = *(const uint4 *)(tile + (i * n + c) * 512 + lane * 16);
+    if (KIND == NB_KIND_NVFP4) u.scale = *(const uint32_t *)(tile + tile_data<KIND> + lane * 4);
+    nb_unit_decode<KIND>(u, at, all);
+#pragma unroll
+    for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
+}
+
+// acc: rows of this warp's two row tiles by N tokens. Fragments are decoded while the ones before are multiplied.
+template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][N / 2], ring *r, int n_step)
+{
+    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
+    uint32_t a[2][2][2][4]; // [parity][row tile][mma step]
+    for (int step = 0; step < n_step; step++) {
+        const uint8_t *stage = r->stage + r->slot * stage_bytes<KIND>;
+        const uint8_t *tile = stage + INPUT_BYTES + (group * 8 + warp) * tile_bytes<KIND>;
+        nb_barrier_wait(r->full + r->slot, r->phase);
+        nb_fence_async();
+#pragma unroll
+        for (int part = 0; part < 4; part++) { // half a k tile each
+            int i = part / 2, half = part % 2;
+            uint64_t panel = nb_panel(nb_shared_at(stage) + i * COLUMNS * NB_PANEL_ROW) + 4 * half;
+#pragma unroll
+            for (int b = 0; b < 2; b++) read_weights<KIND>(tile + b * 4 * tile_bytes<KIND>, i, half, a[half][b]);
+            nb_wgmma_fence();
+#pragma unroll
+            for (int s = 0; s < 2; s++)
+#pragma unroll
+                for (int b = 0; b < 2; b++) nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
+            nb_wgmma_commit();
+            nb_wgmma_wait<1>(); // the part before is done
+            if (part == 0 && step && threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + last);
+        }
+        last = r->slot;
+        advance(r, n_stage<KIND>);
+    }
+    nb_wgmma_wait<0>();
+    if (threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + last);
+}
+
+__device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
+{
+    uint32_t t;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
+    return t;
+}
+
+typedef struct row_tile { // where a warp's results go
+    const nb_cuda_matrix *m;
+    nb_cuda_output o;
+    int tile, first, count; // row tile of the matrix; output row of the task's first token
+    float low, high;
+    int64_t row_scale; // offset of the expert's
+} row_tile;
+
+__device__ static row_tile open_row_tile(const nb_tiles_args &t, const task &k, int tile)
+{
+    int i = t.n_tile ? 0 : matrix_of(t, tile);
+    bool routed = t.n_tile && !k.shared;
+    row_tile r = {k.shared ? &t.shared : &t.matrix[i], t.output[i], t.n_tile ? tile : tile - t.block_first[i]};
+    r.first = k.first + (k.shared ? t.n_pair : 0), r.count = k.count;
+    r.low = r.m->scale_low, r.high = r.m->scale_high;
+    if (routed && t.multiplier_low) r.low = t.multiplier_low[k.expert], r.high = t.multiplier_high[k.expert];
+    r.row_scale = routed ? (int64_t)k.expert * r.m->n_out : 0;
+    return r;
+}
+
+__device__ __forceinline__ static float row_multiplier(const row_tile &r, float multiplier, int row)
+{
+    return multiplier * (r.m->row_scale && row < r.m->n_out ? __ldg(r.m->row_scale + r.row_scale + row) : 1.0f);
+}
+
+// Gate rows times up rows, of 8 outputs and N tokens; the next product's input, so in its order.
+template <int N> __device__ static void store_gated(const nb_tiles_args &t, const row_tile &r, const float *acc)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2, half = r.m->n_out / 2, ff = r.tile * 8;
+    float low = row_multiplier(r, r.low, ff + g), high = row_multiplier(r, r.high, half + ff + g);
+    int column = ff + 2 * (lane & 3), at = nb_product_place(column);
+#pragma unroll
+    for (int j = 0; j < N / 8; j++) {
+        float y[2];
+#pragma unroll
+        for (int c = 0; c < 2; c++) y[c] = nb_silu(acc[4 * j + c] * low) * (acc[4 * j + 2 + c] * high);
+        uint32_t pair = t.inter_f16 ? nb_input_pair<true>(y[0], y[1], t.inter_inverse) : nb_pack_bf16x2(y[0], y[1]);
+        pair = transpose_8x8(pair);
+        if (8 * j + g < r.count && column < half)
+            *(uint32_t *)((uint16_t *)r.o.out + (int64_t)(r.first + 8 * j + g) * r.o.stride + at) = pair;
+    }
+}
+
+template <int N> __device__ static void store_bf16(const row_tile &r, const float *acc)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = r.tile * 16 + 8 * h;
+        float multiplier = row_multiplier(r, h ? r.high : r.low, row + g);
+        row += 2 * (lane & 3);
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+            const float *y = acc + 4 * j + 2 * h;
+            uint32_t pair = transpose_8x8(nb_pack_bf16x2(y[0] * multiplier, y[1] * multiplier));
+            uint16_t *to = (uint16_t *)r.o.out + (int64_t)(r.first + 8 * j + g) * r.o.stride + r.o.first + row;
+            if (8 * j + g < r.count && row < r.m->n_out) *(uint32_t *)to = pair;
+        }
+    }
+}
+
+// What is added to is loaded `AHEAD` values at a time: one by one each would wait for the store before it.
+template <int N> __device__ static void store_f32(const row_tile &r, const float *acc)
+{
+    enum { AHEAD = 16 };
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = r.tile * 16 + 8 * h + g;
+        float multiplier = row_multiplier(r, h ? r.high : r.low, row);
+        if (row >= r.m->n_out) continue;
+        float *to = (float *)r.o.out + (int64_t)(r.first + 2 * t) * r.o.stride + r.o.first + row;
+#pragma unroll
+        for (int first = 0; first < N / 4; first += AHEAD) {
+            float y[AHEAD];
+#pragma unroll
+            for (int i = 0; i < AHEAD && first + i < N / 4; i++) {
+                int j = first + i, n = j / 2 * 8 + (j & 1);
+                bool add = r.o.kind == NB_OUT_ADD && n + 2 * t < r.count;
+                y[i] = add ? to[(int64_t)n * r.o.stride] : 0.0f;
+            }
+#pragma unroll
+            for (int i = 0; i < AHEAD && first + i < N / 4; i++) {
+                int j = first + i, n = j / 2 * 8 + (j & 1);
+                if (n + 2 * t < r.count)
+                    to[(int64_t)n * r.o.stride] = y[i] + acc[j / 2 * 4 + 2 * h + (j & 1)] * multiplier;
+            }
+        }
+    }
+}
+
+template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
+{
+    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
+    int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
+    float acc[2][N / 2] = {};
+    consume<KIND, N>(acc, r, n_step);
+#pragma unroll
+    for (int b = 0; b < 2; b++) {
+        int tile = k.row_first + group * 8 + b * 4 + warp;
+        if (tile >= k.n_row_tile) continue;
+        row_tile to = open_row_tile(t, k, tile);
+        if (PAIRED)
+            store_gated<N>(t, to, acc[b]);
+        else if (to.o.kind == NB_OUT_BF16)
+            store_bf16<N>(to, acc[b]);
+        else
+            store_f32<N>(to, acc[b]);
+    }
+}
+#endif
+
+template <int KIND, bool PAIRED>
+__global__ void __launch_bounds__(THREADS, 1)
+    product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column)
+{
+#if NB_HAVE_WGMMA
+    extern __shared__ uint8_t smem[];
+    __shared__ uint64_t full[n_stage<KIND>], empty[n_stage<KIND>];
+    ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < n_stage<KIND>; i++)
+            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32), nb_barrier_init(&empty[i], CONSUMERS * 4);
+        nb_barrier_init_done();
+    }
+    __syncthreads();
+    nb_grid_release();
+    nb_grid_wait();
+    int n_task = n_row_block * (t.n_tile ? *t.n_tile : n_column);
+    if (threadIdx.x < NB_WARPGROUP) {
+        nb_registers_fewer<REGISTERS_PRODUCER>();
+        produce<KIND>(t, r, n_row_block, n_task);
+    } else {
+        nb_registers_more<REGISTERS_CONSUMER>();
+        task k;
+        for (int i = blockIdx.x; open_task(t, i, n_row_block, n_task, &k); i += gridDim.x) {
+            if (k.row_first >= k.n_row_tile) continue;
+            if (k.count > 96)
+                run_task<KIND, PAIRED, 128>(t, k, &r);
+            else if (k.count > 64)
+                run_task<KIND, PAIRED, 96>(t, k, &r);
+            else if (k.count > 32)
+                run_task<KIND, PAIRED, 64>(t, k, &r);
+            else
+                run_task<KIND, PAIRED, 32>(t, k, &r);
+        }
+    }
+#endif
+}
+
+// A token's row by a block: natural order in shared memory, then out in 16-byte chunks.
+template <bool F16>
+__device__ static void prepare_row(const nb_cuda_source &s, const nb_source_ahead &ahead, float inverse, uint16_t *row,
+                                   uint16_t *out, int stride, float *sums)
+{
+    nb_source_rows<F16>(s, ahead, blockIdx.x, 1, inverse, row, stride, stride, sums);
+    __syncthreads();
+    for (int i = threadIdx.x; i < stride / 8; i += blockDim.x) {
+        int k_tile = i / 8, step = i / 2 % 4, half = i % 2;
+        const uint32_t *word = (const uint32_t *)row + k_tile * 32 + step * 2 + half;
+        ((uint4 *)(out + (int64_t)blockIdx.x * stride))[i] = make_uint4(word[0], word[8], word[16], word[24]);
+    }
+    __syncthreads();
+}
+
+__global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *f16,
+                                       uint16_t *bf16, int stride)
+{
+    extern __shared__ __align__(16) uint16_t row[];
+    __shared__ float sums[32];
+    nb_grid_release();
+    nb_source_ahead ahead;
+    nb_source_preload(s, &ahead);
+    nb_grid_wait();
+    if (f16) prepare_row<true>(s, ahead, inverse, row, f16, stride, sums);
+    if (bf16) prepare_row<false>(s, ahead, 1.0f, row, bf16, stride, sums);
+}
+
+template <int KIND>
+static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_block, int n_column, nb_error *err)
+{
+    int n_task = n_row_block * n_column, grid = n_task < at->n_sm ? n_task : at->n_sm;
+    auto kernel = t->matrix[0].paired ? product_kernel<KIND, true> : product_kernel<KIND, false>;
+    return nb_cuda_start(at, kernel, grid, THREADS, n_stage<KIND> * stage_bytes<KIND> + 1024, err, *t, n_row_block,
+                         n_column);
+}
+
+static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
+{
+    int n_row_block = nb_ceil_div(n_row_tile, ROW_TILES);
+    switch (t->matrix[0].kind) {
+    case NB_KIND_BF16: return start<NB_KIND_BF16>(at, t, n_row_block, n_column, err);
+    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8>(at, t, n_row_block, n_column, err);
+    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16>(at, t, n_row_block, n_column, err);
+    default: return start<NB_KIND_NVFP4>(at, t, n_row_block, n_column, err);
+    }
+}
+
+int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
+{
+    int n = 0; // row tiles of all matrices in a row
+    for (int i = 0; i <= NB_CUDA_MATRIX_MAX; i++) {
+        t->block_first[i] = n;
+        if (i < t->n_matrix) n += t->matrix[i].n_row_tile;
+    }
+    return start_kind(at, t, n, nb_ceil_div(t->n_row, COLUMNS), err);
+}
+
+int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, nb_error *err)
+{
+    int routed = t->matrix[0].n_row_tile, shared = t->shared.n_row_tile;
+    return start_kind(at, t, routed > shared ? routed : shared, max_tile, err);
+}
+
+int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
+                       uint16_t *f16, uint16_t *bf16, int stride, nb_error *err)
+{
+    return nb_cuda_start(at, product_prepare_kernel, n_tok, PREPARE_THREADS, (size_t)stride * sizeof(uint16_t), err,
+                         *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, f16, bf16, stride);
+}
+
+bool nb_product_serves(const nb_cuda_matrix *m)
+{
+    return !m->block_scale[0];
+}
+
+// Elsewhere the kernel has no body, and so no barriers in static shared memory.
+bool nb_product_usable(void)
+{
+    cudaFuncAttributes a;
+    if (cudaFuncGetAttributes(&a, product_kernel<NB_KIND_NVFP4, true>) == cudaSuccess) return a.sharedSizeBytes > 0;
+    cudaGetLastError();
+    return false;
+}

@@ -1,0 +1,33 @@
+// Products of large batches by wgmma (sm_90a), the counterpart of cuda_tiles.cuh for n_tok >= NB_PRODUCT_MIN_TOKENS.
+// Their inputs lie in memory as the kernel multiplies them: the 64 columns of each k tile reordered (nb_product_place),
+// so that a lane's 16 weights of a row, which lie together, meet them.
+#ifndef NB_CUDA_PRODUCT_H
+#define NB_CUDA_PRODUCT_H
+
+#include "cuda/cuda_tiles.cuh"
+
+enum {
+    NB_PRODUCT_MIN_TOKENS = 257, // smaller batches are decodes: they have fewer than 8 tokens an expert
+    NB_PRODUCT_COLUMNS = 128,    // tokens of a tile at most
+};
+
+// Whether this GPU and this build have wgmma.
+bool nb_product_usable(void);
+
+// Whether the kernel multiplies `m`: all kinds but FP8 with scales per block of inputs.
+bool nb_product_serves(const nb_cuda_matrix *m);
+
+// Where column c of an input is stored.
+__host__ __device__ __forceinline__ int nb_product_place(int c)
+{
+    return (c & ~63) | (c >> 2 & 3) << 4 | (c >> 1 & 1) << 3 | (c >> 4 & 3) << 1 | (c & 1);
+}
+
+// As nb_cuda_prepare_run, in the order of nb_product_place.
+int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
+                       uint16_t *f16, uint16_t *bf16, int stride, nb_error *err);
+
+int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
+int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int max_tile, nb_error *err);
+
+#endif

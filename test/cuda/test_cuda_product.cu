@@ -1,0 +1,226 @@
+// Products by wgmma against the portable tiles, on the same random weights and inputs: every kind of weight, odd
+// numbers of tokens and rows, ragged experts. Outputs are poisoned before each run. Skipped where there is no Hopper
+// GPU.
+#include "support_cuda.h"
+
+#include "cuda/cuda_product.h"
+#include "cuda/cuda_repack.h"
+
+enum { TOKENS_MAX = 1024, IN_MAX = 2048, OUT_MAX = 2048, EXPERTS = 10, TILES_MAX = 256 };
+
+#define F32_CLOSE  2e-5 // sums in another order
+#define BF16_CLOSE 2e-3 // one of them may round the other way
+
+static const int token_counts[] = {1, 2, 63, 64, 65, 127, 1000};
+static nb_error err;
+
+static bool has_hopper(void)
+{
+    return nb_test_has_gpu() && nb_product_usable();
+}
+
+static nb_linear linear(int kind, int n_out, int n_in)
+{
+    nb_linear l = {};
+    l.n_out = n_out, l.n_in = n_in, l.dummy_seed = ++nb_test_seed;
+    l.format = kind == NB_KIND_BF16 ? NB_FORMAT_BF16 : kind == NB_KIND_NVFP4 ? NB_FORMAT_NVFP4 : NB_FORMAT_FP8;
+    l.input_scale = kind == NB_KIND_FP8_A8 ? 0.02f : 0.0f;
+    return l;
+}
+
+// `n_copy` matrices of one shape behind each other, as the experts of a layer are.
+static nb_cuda_matrix matrix(int kind, int n_out, int n_in, int paired, int n_copy)
+{
+    nb_cuda_matrix m = {};
+    nb_linear l = linear(kind, n_out, n_in);
+    int64_t n_data = (int64_t)n_out * n_in *
+                     (kind == NB_KIND_BF16    ? 4
+                      : kind == NB_KIND_NVFP4 ? 1
+                                              : 2) /
+                     2,
+            n_scale = (int64_t)n_out * n_in / NB_NVFP4_BLOCK;
+    nb_repack_shape(&m, &l, paired);
+    m.data = (const uint4 *)nb_test_gpu((size_t)(nb_repack_data_bytes(&m) * n_copy));
+    if (nb_repack_scale_bytes(&m))
+        m.scale = (const uint32_t *)nb_test_gpu((size_t)(nb_repack_scale_bytes(&m) * n_copy));
+    m.scale_low = 0.02f, m.scale_high = paired ? 0.03f : 0.02f;
+    uint8_t *data[2], *scale[2];
+    for (int i = 0; i < 2; i++)
+        data[i] = (uint8_t *)nb_test_gpu((size_t)n_data), scale[i] = (uint8_t *)nb_test_gpu((size_t)n_scale + 16);
+    for (int e = 0; e < n_copy; e++) {
+        nb_cuda_matrix mine = m;
+        mine.data += e * nb_repack_data_bytes(&m) / 16, mine.scale += e * nb_repack_scale_bytes(&m) / 4;
+        for (int i = 0; i < 2; i++) {
+            l.dummy_seed = ++nb_test_seed;
+            nb_test_ok(nb_repack_dummy(0, &l, 0, 0, n_data, data[i], &err), &err);
+            if (m.scale) nb_test_ok(nb_repack_dummy(0, &l, 1, 0, n_scale, scale[i], &err), &err);
+        }
+        nb_repack_source s = {data[0], data[paired], scale[0], scale[paired]};
+        nb_test_ok(nb_repack_run(0, &mine, &s, 0, m.n_row_tile, &err), &err);
+    }
+    for (int i = 0; i < 2; i++) cudaFree(data[i]), cudaFree(scale[i]);
+    return m;
+}
+
+static void free_matrix(const nb_cuda_matrix *m)
+{
+    cudaFree((void *)m->data), cudaFree((void *)m->scale);
+}
+
+static int stride_of(const nb_cuda_matrix *m)
+{
+    return m->n_k_tile * NB_CUDA_K_TILE;
+}
+
+static void prepare_both(const uint16_t *x, int n_tok, const nb_cuda_matrix *m, uint16_t *tiles, uint16_t *product)
+{
+    nb_cuda_source s = {};
+    s.kind = NB_SOURCE_BF16, s.bf16 = x, s.stride = s.n_in = m->n_in;
+    bool f16 = m->kind == NB_KIND_FP8_A8;
+    uint16_t *out[2] = {tiles, product};
+    for (int i = 0; i < 2; i++)
+        nb_test_ok((i ? nb_product_prepare : nb_cuda_prepare_run)(&nb_test_at, &s, n_tok, m->input_scale,
+                                                                   f16 ? out[i] : NULL, f16 ? NULL : out[i],
+                                                                   stride_of(m), &err),
+                   &err);
+}
+
+static void dense_of(int kind, int n_tok, int n_in, int out_kind)
+{
+    static const int rows[] = {320, 34, 2, 600};
+    nb_tiles_args t = {};
+    uint16_t *x = nb_test_bf16((int64_t)n_tok * n_in, 3);
+    int n_out = 0;
+    for (int i = 0; i < 4; i++) t.matrix[t.n_matrix++] = matrix(kind, rows[i], n_in, 0, 1), n_out += rows[i];
+    size_t n_byte = (size_t)n_tok * stride_of(&t.matrix[0]) * 2, out_bytes = (size_t)n_tok * n_out * 4;
+    uint16_t *input[2] = {(uint16_t *)nb_test_gpu(n_byte), (uint16_t *)nb_test_gpu(n_byte)};
+    prepare_both(x, n_tok, &t.matrix[0], input[0], input[1]);
+    void *out[2];
+    for (int i = 0; i < 2; i++) {
+        out[i] = nb_test_gpu(out_bytes);
+        if (out_kind == NB_OUT_ADD) cudaMemset(out[i], 0x3c, out_bytes);
+        for (int j = 0, first = 0; j < 4; first += rows[j++])
+            t.output[j] = (nb_cuda_output){out_kind, out[i], n_out, first};
+        t.input = input[i], t.input_stride = stride_of(&t.matrix[0]), t.n_row = n_tok;
+        nb_test_ok(i ? nb_product_dense(&nb_test_at, &t, &err) : nb_tiles_dense(&nb_test_at, &t, &err), &err);
+    }
+    char what[64];
+    snprintf(what, sizeof what, "kind %d, %d tokens, %d inputs, output %d", kind, n_tok, n_in, out_kind);
+    nb_test_rows_close(what, out[0], out[1], n_tok, n_out, n_out, out_kind == NB_OUT_BF16, NULL,
+                       out_kind == NB_OUT_BF16 ? BF16_CLOSE : F32_CLOSE);
+    for (int i = 0; i < 4; i++) free_matrix(&t.matrix[i]);
+    for (int i = 0; i < 2; i++) cudaFree(out[i]), cudaFree(input[i]);
+    cudaFree(x);
+}
+
+static void dense_products_equal_the_tiles(void **state)
+{
+    (void)state;
+    if (!has_hopper()) skip();
+    for (int kind = NB_KIND_BF16; kind <= NB_KIND_NVFP4; kind++)
+        for (size_t i = 0; i < sizeof token_counts / sizeof token_counts[0]; i++) {
+            dense_of(kind, token_counts[i], 2048, NB_OUT_F32);
+            dense_of(kind, token_counts[i], 192, i % 2 ? NB_OUT_BF16 : NB_OUT_ADD);
+        }
+}
+
+typedef struct groups { // pairs of ragged experts, and the shared expert's tokens
+    int32_t *pair_token, *n_tile;
+    nb_cuda_tile *tile;
+    int n_pair;
+} groups;
+
+// Tiles of at most `columns` pairs. even: in equal shares.
+static int fill_tiles(nb_cuda_tile *tile, int n, int expert, int first, int count, int columns, bool even)
+{
+    int parts = nb_ceil_div(count, columns),
+        each = even && parts ? nb_ceil_div(nb_ceil_div(count, parts), 8) * 8 : columns;
+    for (int i = 0; i < count; i += each)
+        tile[n++] = (nb_cuda_tile){expert, first + i, count - i < each ? count - i : each};
+    return n;
+}
+
+static groups make_groups(int n_tok, int columns, bool even, int32_t *tokens)
+{
+    static const int counts[EXPERTS] = {63, 0, 1, 300, 2, 128, 65, 127, 129, 7};
+    nb_cuda_tile tile[TILES_MAX];
+    groups g = {};
+    int n_tile = 0;
+    for (int e = 0; e < EXPERTS; e++) {
+        n_tile = fill_tiles(tile, n_tile, e, g.n_pair, counts[e], columns, even);
+        g.n_pair += counts[e];
+    }
+    n_tile = fill_tiles(tile, n_tile, EXPERTS, 0, n_tok, columns, even);
+    for (int i = 0; i < g.n_pair; i++)
+        tokens[i] = (int32_t)(nb_random_philox(11, (uint64_t)i, 3).v[0] % (uint32_t)n_tok);
+    g.pair_token = (int32_t *)nb_test_to_gpu(tokens, (size_t)g.n_pair * 4);
+    g.n_tile = (int32_t *)nb_test_to_gpu(&n_tile, 4),
+    g.tile = (nb_cuda_tile *)nb_test_to_gpu(tile, (size_t)n_tile * sizeof tile[0]);
+    return g;
+}
+
+// Gate and up of all experts, then down of the results, by both.
+static void experts_of(int kind, int n_tok, int d_model, int d_ff)
+{
+    int32_t tokens[TOKENS_MAX];
+    nb_cuda_matrix gate_up = matrix(kind, d_ff, d_model, 1, EXPERTS), down = matrix(kind, d_model, d_ff, 0, EXPERTS),
+                   shared_gate_up = matrix(kind, d_ff, d_model, 1, 1), shared_down = matrix(kind, d_model, d_ff, 0, 1);
+    float multiplier[EXPERTS];
+    for (int e = 0; e < EXPERTS; e++) multiplier[e] = 0.01f * (float)(e + 1);
+    float *multipliers = (float *)nb_test_to_gpu(multiplier, sizeof multiplier);
+    uint16_t *x = nb_test_bf16((int64_t)n_tok * d_model, 3), *input[2], *inter[2];
+    void *out[2];
+    int n_row = 0;
+    for (int i = 0; i < 2; i++) input[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * stride_of(&gate_up) * 2);
+    prepare_both(x, n_tok, &gate_up, input[0], input[1]);
+    for (int i = 0; i < 2; i++) {
+        groups g = make_groups(n_tok, i ? (int)NB_PRODUCT_COLUMNS : 64, i, tokens);
+        n_row = g.n_pair + n_tok;
+        inter[i] = (uint16_t *)nb_test_gpu((size_t)n_row * stride_of(&down) * 2),
+        out[i] = nb_test_gpu((size_t)n_row * d_model * 2);
+        if (d_ff < stride_of(&down)) cudaMemset(inter[i], 0, (size_t)n_row * stride_of(&down) * 2);
+        nb_tiles_args t = {};
+        t.n_matrix = 1, t.n_tile = g.n_tile, t.tile = g.tile, t.n_expert = EXPERTS, t.n_pair = g.n_pair;
+        t.matrix[0] = gate_up, t.shared = shared_gate_up, t.multiplier_low = t.multiplier_high = multipliers;
+        t.data_stride = nb_repack_data_bytes(&gate_up) / 16, t.scale_stride = nb_repack_scale_bytes(&gate_up) / 4;
+        t.input = input[i], t.input_stride = stride_of(&gate_up), t.pair_token = g.pair_token;
+        t.output[0] = (nb_cuda_output){NB_OUT_BF16, inter[i], stride_of(&down), 0};
+        t.inter_f16 = kind == NB_KIND_FP8_A8, t.inter_inverse = 1 / 0.02f;
+        nb_test_ok(i ? nb_product_grouped(&nb_test_at, &t, TILES_MAX, &err)
+                     : nb_tiles_grouped(&nb_test_at, &t, 64, TILES_MAX, &err),
+                   &err);
+        t.matrix[0] = down, t.shared = shared_down, t.input = inter[i], t.input_stride = stride_of(&down);
+        t.data_stride = nb_repack_data_bytes(&down) / 16, t.scale_stride = nb_repack_scale_bytes(&down) / 4;
+        t.pair_token = NULL, t.output[0] = (nb_cuda_output){NB_OUT_BF16, out[i], d_model, 0};
+        nb_test_ok(i ? nb_product_grouped(&nb_test_at, &t, TILES_MAX, &err)
+                     : nb_tiles_grouped(&nb_test_at, &t, 64, TILES_MAX, &err),
+                   &err);
+        assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+        cudaFree(g.pair_token), cudaFree(g.n_tile), cudaFree(g.tile);
+    }
+    if (kind != NB_KIND_FP8_A8)
+        nb_test_rows_close("gate and up", inter[0], inter[1], n_row, stride_of(&down), d_ff, true, nb_product_place,
+                           BF16_CLOSE);
+    nb_test_rows_close("down", out[0], out[1], n_row, d_model, d_model, true, NULL, BF16_CLOSE);
+    for (int i = 0; i < 2; i++) cudaFree(input[i]), cudaFree(inter[i]), cudaFree(out[i]);
+    free_matrix(&gate_up), free_matrix(&down), free_matrix(&shared_gate_up), free_matrix(&shared_down);
+    cudaFree(x), cudaFree(multipliers);
+}
+
+static void expert_products_equal_the_tiles(void **state)
+{
+    (void)state;
+    if (!has_hopper()) skip();
+    experts_of(NB_KIND_NVFP4, 1000, 2048, 512);
+    experts_of(NB_KIND_NVFP4, 65, 256, 96);
+    experts_of(NB_KIND_FP8_A16, 127, 256, 128);
+    experts_of(NB_KIND_BF16, 64, 256, 128);
+}
+
+int main(void)
+{
+    nb_test_begin();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(dense_products_equal_the_tiles),
+                                       cmocka_unit_test(expert_products_equal_the_tiles)};
+    return nb_test_run("cuda_product", tests);
+}
