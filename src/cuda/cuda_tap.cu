@@ -87,7 +87,8 @@ int nb_cuda_tap_inputs(const nb_cuda_step *s, const nb_cuda_dense *dense, const 
         int stride = m->n_k_tile * NB_CUDA_K_TILE, f16 = m->kind == NB_KIND_FP8_A8;
         code = nb_cuda_prepare_run(&s->at, &dense->source, dense->n_tok, m->input_scale, f16 ? dense->input : NULL,
                                    f16 ? NULL : dense->input, stride, s->err);
-        if (code == NB_OK) code = fetch_halfs(s, dense->input, dense->n_tok, n_in, stride, false, f16, m->input_scale, data);
+        if (code == NB_OK)
+            code = fetch_halfs(s, dense->input, dense->n_tok, n_in, stride, false, f16, m->input_scale, data);
         if (code == NB_OK) call_input(s, linear[i], dense->n_tok, data);
     }
     free(data);
@@ -171,12 +172,11 @@ int nb_cuda_tap_experts(const nb_cuda_step *s, const nb_cuda_moe *moe, const nb_
     int f16 = up->kind == NB_KIND_FP8_A8;
     int code = fetch_routing(s, r, &at);
     if (code == NB_OK)
-        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride,
-                           is_placed(s, moe), f16,
-                           up->input_scale, hidden);
+        code = fetch_halfs(s, f16 ? moe->input_f8 : moe->input, T, moe->d_model, moe->input_stride, is_placed(s, moe),
+                           f16, up->input_scale, hidden);
     if (code == NB_OK)
-        code = fetch_halfs(s, moe->inter, n_inter, down->n_in, moe->inter_stride, is_placed(s, moe), down->kind == NB_KIND_FP8_A8,
-                           down->input_scale, inter);
+        code = fetch_halfs(s, moe->inter, n_inter, down->n_in, moe->inter_stride, is_placed(s, moe),
+                           down->kind == NB_KIND_FP8_A8, down->input_scale, inter);
     for (int e = 0; code == NB_OK && e < r->n_expert; e++)
         call_expert(s, moe, &weights->expert[e], e, &at, hidden, inter, gathered);
     if (code == NB_OK && r->has_shared) code = tap_shared(s, moe, &weights->shared_expert, hidden, inter);

@@ -1,6 +1,6 @@
-// Attention by wgmma against the portable kernel, over the same random cache and queries: both formats of the cache, all
-// sizes of heads, odd numbers of new and earlier tokens. Outputs are poisoned before each run. Skipped where there is no
-// Hopper GPU.
+// Attention by wgmma against the portable kernel, over the same random cache and queries: both formats of the cache,
+// all sizes of heads, odd numbers of new and earlier tokens. Outputs are poisoned before each run. Skipped where there
+// is no Hopper GPU.
 #include "support_cuda.h"
 
 #include "cuda/cuda_flash.h"
@@ -11,7 +11,7 @@ typedef struct lengths {
     int n_past, n_new;
 } lengths;
 
-static const lengths mixture[N_SEQ] = {{0, 16},  {0, 63},   {1, 64},  {100, 65},   {64, 127},
+static const lengths mixture[N_SEQ] = {{0, 16},   {0, 63},    {1, 64},    {100, 65}, {64, 127},
                                        {0, 1000}, {3000, 17}, {511, 300}, {63, 128}};
 
 static nb_error err;
@@ -54,7 +54,8 @@ static void open_attention(nb_cuda_attention *p, int d_head, bool fp8, int group
         for (int j = 0; j < nb_ceil_div(mixture[i].n_past + mixture[i].n_new, NB_PAGE_TOKENS); j++, n_page++)
             page[n_page] = n_page ^ 1; // not in order
     }
-    p->seq = (nb_attention_seq *)nb_test_to_gpu(seq, sizeof seq), p->page = (int32_t *)nb_test_to_gpu(page, sizeof page);
+    p->seq = (nb_attention_seq *)nb_test_to_gpu(seq, sizeof seq),
+    p->page = (int32_t *)nb_test_to_gpu(page, sizeof page);
     p->tok_seq = (int32_t *)nb_test_to_gpu(tok_seq, sizeof tok_seq);
     p->n_tile = fill_tiles(tile, group, NB_ATTENTION_COLUMNS);
     p->tile = (nb_attention_tile *)nb_test_to_gpu(tile, sizeof tile);

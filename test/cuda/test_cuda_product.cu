@@ -80,8 +80,8 @@ static void prepare_both(const uint16_t *x, int n_tok, const nb_cuda_matrix *m, 
     uint16_t *out[2] = {tiles, product};
     for (int i = 0; i < 2; i++)
         nb_test_ok((i ? nb_product_prepare : nb_cuda_prepare_run)(&nb_test_at, &s, n_tok, m->input_scale,
-                                                                   f16 ? out[i] : NULL, f16 ? NULL : out[i],
-                                                                   stride_of(m), &err),
+                                                                  f16 ? out[i] : NULL, f16 ? NULL : out[i],
+                                                                  stride_of(m), &err),
                    &err);
 }
 
