@@ -383,6 +383,8 @@ static int run_load(bench *b, nb_error *err)
     nb_load_result *result = NB_ARENA_ARRAY(b->arena, nb_load_result, n);
     nb_arrival_times(&(nb_arrival){b->report.rate_per_s, b->report.burstiness, (uint64_t)seed}, n, at_us);
     nb_load_options o = load_options(b);
+    nb_spec_decode before, after;
+    nb_spec_decode_read(&b->endpoint, &before);
     o.at_us = at_us;
     o.progress = nb_progress_show;
     o.user = &b->progress;
@@ -390,6 +392,8 @@ static int run_load(bench *b, nb_error *err)
     if (quiet) b->progress.on = false;
     int code = nb_load_run(&o, result, &duration_us, err);
     nb_progress_close(&b->progress);
+    nb_spec_decode_read(&b->endpoint, &after);
+    b->report.spec_decode = nb_spec_decode_since(&before, &after);
     if (code == NB_OK) code = report(b, result, duration_us, err);
     nb_load_results_drop(result, n);
     return code;

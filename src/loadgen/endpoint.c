@@ -76,25 +76,25 @@ static int refused(const char *path, long status, nb_str body, nb_error *err)
     return err->code;
 }
 
-int nb_endpoint_call(const nb_endpoint *e, const char *path, const nb_buf *body, json_t **reply, nb_error *err)
+int nb_endpoint_text(const nb_endpoint *e, const char *path, const nb_buf *body, nb_buf *out, nb_error *err)
 {
-    nb_buf text = {0};
     long status = 0;
     CURL *easy = nb_endpoint_easy(e, path, body);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)NB_ENDPOINT_CALL_TIMEOUT_S);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, add_bytes);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &text);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, out);
     CURLcode result = curl_easy_perform(easy);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(easy);
-    int code = NB_OK;
-    if (result != CURLE_OK) {
-        code = nb_error_set(err, NB_ERR_IO, "%s%s: %s", e->url, path, curl_easy_strerror(result));
-    } else if (status != 200) {
-        code = refused(path, status, nb_buf_str(&text), err);
-    } else {
-        code = nb_json_parse(nb_buf_str(&text), path, reply, err);
-    }
+    if (result != CURLE_OK) return nb_error_set(err, NB_ERR_IO, "%s%s: %s", e->url, path, curl_easy_strerror(result));
+    return status == 200 ? NB_OK : refused(path, status, nb_buf_str(out), err);
+}
+
+int nb_endpoint_call(const nb_endpoint *e, const char *path, const nb_buf *body, json_t **reply, nb_error *err)
+{
+    nb_buf text = {0};
+    int code = nb_endpoint_text(e, path, body, &text, err);
+    if (code == NB_OK) code = nb_json_parse(nb_buf_str(&text), path, reply, err);
     nb_buf_drop(&text);
     return code;
 }

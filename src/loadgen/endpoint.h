@@ -30,7 +30,9 @@ void nb_endpoint_drop(nb_endpoint *endpoint);
 // A handle for a POST (body given) or GET to url + path; the body must outlive it. NULL never comes back.
 CURL *nb_endpoint_easy(const nb_endpoint *endpoint, const char *path, const nb_buf *body);
 
-// A blocking call. A status other than 200 is NB_ERR_INPUT with the server's message; no answer is NB_ERR_IO.
+// A blocking call. A status other than 200 is NB_ERR_INPUT with the server's message; no answer is NB_ERR_IO. The reply
+// is appended to `out`, or parsed.
+int nb_endpoint_text(const nb_endpoint *endpoint, const char *path, const nb_buf *body, nb_buf *out, nb_error *err);
 int nb_endpoint_call(const nb_endpoint *endpoint, const char *path, const nb_buf *body, json_t **reply, nb_error *err);
 
 // The message of an error reply: the API's, or the first line of the body, into `out`.

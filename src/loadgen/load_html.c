@@ -119,6 +119,10 @@ static void add_setup(const nb_load_report *r, nb_buf *out)
     if (r->max_concurrency) number_row(out, "maximum concurrency", r->max_concurrency);
     number_row(out, "peak concurrency", s->max_concurrent);
     number_row(out, "duration, s", round(s->duration_s * 1000) / 1000);
+    if (r->spec_decode.known) {
+        number_row(out, "drafts accepted, %", round(nb_spec_decode_rate(&r->spec_decode) * 100) / 100);
+        number_row(out, "tokens of a step with drafts", round(nb_spec_decode_length(&r->spec_decode) * 100) / 100);
+    }
     for (int i = 0; i < r->n_goal; i++) {
         nb_buf_printf(out, "<tr><td>goal: %s, ms<td>%g\n", nb_load_metric_names[r->goal[i].metric].label,
                       r->goal[i].most_ms);

@@ -100,6 +100,23 @@ static void head_rows(const nb_load_report *r, nb_buf *out)
     row(out, "Total token throughput (tok/s):", s->token_rate);
 }
 
+static void spec_decode_rows(const nb_spec_decode *s, nb_buf *out)
+{
+    char name[64];
+    if (!s->known) return;
+    rule(out, "Speculative Decoding", '-');
+    row(out, "Acceptance rate (%):", nb_spec_decode_rate(s));
+    row(out, "Acceptance length:", nb_spec_decode_length(s));
+    count_row(out, "Drafts:", (int64_t)s->n_draft);
+    count_row(out, "Draft tokens:", (int64_t)s->n_draft_tok);
+    count_row(out, "Accepted tokens:", (int64_t)s->n_accepted);
+    if (s->n_position) nb_buf_add_c(out, "Per-position acceptance (%):\n");
+    for (int i = 0; i < s->n_position; i++) {
+        snprintf(name, sizeof name, "  Position %d:", i);
+        row(out, name, 100 * s->accepted_at[i] / s->n_draft);
+    }
+}
+
 static void error_rows(const nb_load_report *r, nb_buf *out)
 {
     nb_load_error error[ERRORS_SHOWN];
@@ -114,6 +131,7 @@ void nb_load_report_text(const nb_load_report *r, nb_buf *out)
     for (int m = 0; m < NB_LOAD_METRICS; m++) {
         if (r->shows[m]) metric_rows(r, (nb_load_metric)m, out);
     }
+    spec_decode_rows(&r->spec_decode, out);
     error_rows(r, out);
     rule(out, "", '=');
 }
@@ -158,6 +176,19 @@ static void set_totals(const nb_load_report *r, json_t *o)
     set_real(o, "total_token_throughput", s->token_rate);
     set_real(o, "max_output_tokens_per_s", peak(&s->tokens_by_second));
     json_object_set_new(o, "max_concurrent_requests", json_integer(s->max_concurrent));
+}
+
+static void set_spec_decode(const nb_spec_decode *s, json_t *o)
+{
+    if (!s->known) return;
+    json_t *rates = json_array();
+    for (int i = 0; i < s->n_position; i++) json_array_append_new(rates, json_real(s->accepted_at[i] / s->n_draft));
+    set_real(o, "spec_decode_acceptance_rate", nb_spec_decode_rate(s));
+    set_real(o, "spec_decode_acceptance_length", nb_spec_decode_length(s));
+    json_object_set_new(o, "spec_decode_num_drafts", json_integer((json_int_t)s->n_draft));
+    json_object_set_new(o, "spec_decode_draft_tokens", json_integer((json_int_t)s->n_draft_tok));
+    json_object_set_new(o, "spec_decode_accepted_tokens", json_integer((json_int_t)s->n_accepted));
+    json_object_set_new(o, "spec_decode_per_position_acceptance_rates", rates);
 }
 
 static void set_metric(const nb_load_report *r, nb_load_metric m, json_t *o)
@@ -259,6 +290,7 @@ void nb_load_report_json(const nb_load_report *r, bool detailed, nb_buf *out)
     set_setup(r, o);
     set_totals(r, o);
     if (detailed) set_details(r, o);
+    set_spec_decode(&r->spec_decode, o);
     for (int m = 0; m < NB_LOAD_METRICS; m++) {
         if (r->shows[m]) set_metric(r, (nb_load_metric)m, o);
     }

@@ -4,6 +4,7 @@
 #define NB_LOAD_REPORT_H
 
 #include "loadgen/load_summary.h"
+#include "loadgen/spec_decode.h"
 
 enum { NB_LOAD_PERCENTILES_MAX = 16, NB_LOAD_METADATA_MAX = 64 };
 
@@ -17,6 +18,7 @@ typedef struct nb_load_report {
     int max_concurrency; // 0: no limit
     const nb_load_goal *goal;
     int n_goal;
+    nb_spec_decode spec_decode;
     bool shows[NB_LOAD_METRICS];
     double percentile[NB_LOAD_PERCENTILES_MAX];
     int n_percentile;

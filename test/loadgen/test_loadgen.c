@@ -269,6 +269,31 @@ static void the_page_stands_alone_and_shows_names_as_text(void **state)
     nb_load_summary_drop(&s);
 }
 
+static void speculation_is_counted_between_two_readings(void **state)
+{
+    (void)state;
+    nb_spec_decode before, after;
+    nb_spec_decode_parse(
+        NB_STR("# HELP vllm:spec_decode_num_drafts_total x\nvllm:spec_decode_num_drafts_total{e=\"0\"} 10\n"
+               "vllm:spec_decode_num_draft_tokens_total{e=\"0\"} 20\n"),
+        &before);
+    nb_spec_decode_parse(
+        NB_STR("vllm:spec_decode_num_drafts_total{e=\"0\"} 25\nvllm:spec_decode_num_drafts_total{e=\"1\"} 5\n"
+               "vllm:spec_decode_num_draft_tokens_total{e=\"0\"} 60\nnonsense\n\n"
+               "vllm:spec_decode_num_accepted_tokens_total{e=\"0\"} 30\n"
+               "vllm:spec_decode_num_accepted_tokens_per_pos_total{e=\"0\",position=\"0\"} 18\n"
+               "vllm:spec_decode_num_accepted_tokens_per_pos_total{e=\"0\",position=\"1\"} 12\n"
+               "vllm:spec_decode_num_accepted_tokens_per_pos_total{e=\"0\",position=\"99\"} 1"),
+        &after);
+    nb_spec_decode s = nb_spec_decode_since(&before, &after);
+    assert_true(s.known);
+    assert_int_equal(s.n_position, 2);
+    assert_float_equal(nb_spec_decode_rate(&s), 75, 1e-9);
+    assert_float_equal(nb_spec_decode_length(&s), 2.5, 1e-9);
+    assert_float_equal(s.accepted_at[0], 18, 0);
+    assert_false(nb_spec_decode_since(&after, &after).known); // nothing was drafted
+}
+
 static void a_run_without_any_answer_has_a_report(void **state)
 {
     (void)state;
@@ -306,6 +331,7 @@ int main(void)
         cmocka_unit_test(figures_follow_from_the_results),
         cmocka_unit_test(the_json_has_the_keys_of_vllm),
         cmocka_unit_test(the_page_stands_alone_and_shows_names_as_text),
+        cmocka_unit_test(speculation_is_counted_between_two_readings),
         cmocka_unit_test(a_run_without_any_answer_has_a_report),
     };
     return nb_test_run("loadgen", tests);
