@@ -52,6 +52,16 @@ static void bash_command(const nb_command *command, nb_buf *out)
     nb_buf_add_c(out, "' ;;\n");
 }
 
+// Cases for commands that may be written as two words: "bench serve" sets name=bench-serve, and does `more`.
+static void two_word_cases(const char *more, nb_buf *out)
+{
+    for (const nb_command_entry *e = nb_commands; e->command; e++) {
+        const char *name = e->command->name, *hyphen = strchr(name, '-');
+        if (!hyphen) continue;
+        nb_buf_printf(out, "    '%.*s %s') name=%s%s ;;\n", (int)(hyphen - name), name, hyphen + 1, name, more);
+    }
+}
+
 static void write_bash(nb_buf *out)
 {
     nb_buf_add_c(out, "_nibble() {\n"
@@ -59,7 +69,10 @@ static void write_bash(nb_buf *out)
                       "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
                       "        COMPREPLY=($(compgen -W '--help --version");
     for (const nb_command_entry *e = nb_commands; e->command; e++) nb_buf_printf(out, " %s", e->command->name);
-    nb_buf_add_c(out, "' -- \"$word\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
+    nb_buf_add_c(out, "' -- \"$word\"))\n        return\n    fi\n"
+                      "    local name=${COMP_WORDS[1]}\n    case \"$name ${COMP_WORDS[2]}\" in\n");
+    two_word_cases("", out);
+    nb_buf_add_c(out, "    esac\n    case $name in\n");
     for (const nb_command_entry *e = nb_commands; e->command; e++) bash_command(e->command, out);
     nb_buf_add_c(out, "    esac\n"
                       "    case $word in\n"
@@ -100,7 +113,9 @@ static void write_zsh(nb_buf *out)
         nb_buf_add_char(out, '\'');
     }
     nb_buf_add_c(out, ")\n        _describe command commands\n        return\n    fi\n"
-                      "    local name=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $name in\n");
+                      "    local name=$words[2]\n    case \"$name $words[3]\" in\n");
+    two_word_cases("; shift words; (( CURRENT-- ))", out);
+    nb_buf_add_c(out, "    esac\n    shift words\n    (( CURRENT-- ))\n    case $name in\n");
     for (const nb_command_entry *e = nb_commands; e->command; e++) {
         nb_buf_printf(out, "    %s) _arguments '--help[explain the command]'", e->command->name);
         for (const nb_option *o = e->command->option; o && o->name; o++) zsh_option(o, out);

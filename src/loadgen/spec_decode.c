@@ -49,7 +49,8 @@ void nb_spec_decode_read(const nb_endpoint *endpoint, nb_spec_decode *out)
     nb_buf text = {0};
     nb_error ignored;
     *out = (nb_spec_decode){0};
-    if (nb_endpoint_text(endpoint, "/metrics", NULL, &text, &ignored) == NB_OK) nb_spec_decode_parse(nb_buf_str(&text), out);
+    if (nb_endpoint_text(endpoint, "/metrics", NULL, &text, &ignored) == NB_OK)
+        nb_spec_decode_parse(nb_buf_str(&text), out);
     nb_buf_drop(&text);
 }
 
