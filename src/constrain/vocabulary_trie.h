@@ -1,10 +1,14 @@
 // The byte strings of all tokens as a trie in one array, in the order of a walk: the nodes below node i are those
 // behind it up to node[i].end, so a walk goes forward through memory and leaves out a branch by one jump.
 //
-// Tokens are kept in groups, each with a trie of its own. Plain tokens are whole characters of UTF-8 without
-// controls, quotation marks and backslashes; they are grouped by their number of characters. The masks of these groups
-// are known beforehand, which is what makes free text and JSON strings cheap: there most of a vocabulary is allowed at
-// once. Immutable; shared by all threads.
+// Free text and JSON strings allow most of a vocabulary, and are where a model spends its time. For them plain characters
+// (all of UTF-8 but controls, quotation marks and backslashes) are set apart:
+//  - Tokens of plain characters alone form groups by their number of characters. The masks of these groups are known
+//    beforehand: where the next n characters may be any, a group of at most n is allowed without a look.
+//  - All other tokens have a trie, and once more one trie for each number of plain characters that they begin with, of
+//    what comes behind these. Where the next n characters may be any and lead to the same state, only these short
+//    tails have to be looked at.
+// Immutable; shared by all threads.
 #ifndef NB_VOCABULARY_TRIE_H
 #define NB_VOCABULARY_TRIE_H
 
@@ -13,23 +17,27 @@
 enum {
     NB_TRIE_TOKEN_BYTES_MAX = 255, // longer tokens are never allowed where output is constrained
     NB_TRIE_PLAIN_GROUPS = 6,
-    NB_TRIE_GROUPS = NB_TRIE_PLAIN_GROUPS + 1, // the last one holds what is not plain
+    NB_TRIE_PREFIX_MAX = 24, // plain characters before a tail
+    NB_TRIE_REST = NB_TRIE_PLAIN_GROUPS, // the group of all tokens that are not plain
+    NB_TRIE_TAILS = NB_TRIE_REST + 1,    // of their tails behind 0, 1, ... NB_TRIE_PREFIX_MAX plain characters
+    NB_TRIE_LONG = NB_TRIE_TAILS + NB_TRIE_PREFIX_MAX + 1, // of those with more, whole
+    NB_TRIE_GROUPS,
 };
 
 // Characters of the longest token in each plain group.
-static const int nb_trie_plain_chars[NB_TRIE_PLAIN_GROUPS] = {1, 3, 6, 12, 24, NB_TRIE_TOKEN_BYTES_MAX};
+static const int nb_trie_plain_chars[NB_TRIE_PLAIN_GROUPS] = {1, 3, 6, 12, NB_TRIE_PREFIX_MAX, NB_TRIE_TOKEN_BYTES_MAX};
 
 typedef struct nb_trie_node {
-    int32_t end; // the first node that is not below this one
-    int32_t tok; // a token that ends here, or -1; more of the same bytes follow by `twin`
+    int32_t end;  // the first node that is not below this one
+    int32_t list; // the tokens that end here: list[list], ... up to one that is stored as its complement; -1: none
     uint8_t byte;
     uint8_t depth; // bytes up to and with this one
 } nb_trie_node;
 
 typedef struct nb_vocabulary_trie {
     nb_trie_node *node;
-    int32_t group[NB_TRIE_GROUPS + 1];    // first node of each group
-    int32_t *twin;                        // [n_tok] another token of the same bytes, or -1
+    int32_t group[NB_TRIE_GROUPS + 1]; // first node of each group
+    int32_t *list;
     uint32_t *mask[NB_TRIE_PLAIN_GROUPS]; // [n_word] tokens of a plain group
     int32_t n_tok;                        // of the model: ids without text have no node
     int32_t n_word;                       // of a mask: ceil(n_tok / 32)
