@@ -1,7 +1,7 @@
-// What constrained output costs: `bench_constrain FOLDER|tokenizer.json [TOKENS]` compiles constraints, reads a text that
-// fits, and finds the mask of each of its tokens: once with nothing known ("first"), and once more ("again", as a second
-// request with the same schema). The vocabulary is filled up to TOKENS (248320, as of Qwen3.5) with pairs of its own
-// tokens. One core.
+// What constrained output costs: `bench_constrain FOLDER|tokenizer.json [TOKENS]` compiles constraints, reads a text
+// that fits, and finds the mask of each of its tokens: once with nothing known ("first"), and once more ("again", as a
+// second request with the same schema). The vocabulary is filled up to TOKENS (248320, as of Qwen3.5) with pairs of its
+// own tokens. One core.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +37,8 @@ static void make_vocabulary(int32_t n_tok)
     for (int32_t i = 0; i < n && i < n_tok; i++)
         if (!nb_tokenizer_is_special(tokenizer, i)) token[i] = nb_tokenizer_token(tokenizer, i);
     for (int32_t i = n; i < n_tok;) {
-        nb_str a = token[(x = x * 1664525 + 1013904223) % (uint32_t)n], b = token[(x = x * 1664525 + 1013904223) % (uint32_t)n];
+        nb_str a = token[(x = x * 1664525 + 1013904223) % (uint32_t)n],
+               b = token[(x = x * 1664525 + 1013904223) % (uint32_t)n];
         if (a.len + b.len > PAIR_BYTES_MAX || a.len == 0 || b.len == 0) continue;
         char *pair = nb_arena_alloc(arena, a.len + b.len);
         memcpy(pair, a.ptr, a.len);
@@ -46,14 +47,16 @@ static void make_vocabulary(int32_t n_tok)
     }
     int64_t start_us = nb_clock_us();
     nb_vocabulary_trie_make(&trie, token, n_tok);
-    printf("vocabulary of %d tokens: trie of %d nodes in %.0f ms\n", n_tok, trie.group[NB_TRIE_GROUPS], us_since(start_us) / 1e3);
+    printf("vocabulary of %d tokens: trie of %d nodes in %.0f ms\n", n_tok, trie.group[NB_TRIE_GROUPS],
+           us_since(start_us) / 1e3);
     free(token);
     nb_arena_close(arena);
 }
 
 // ---- A case: a constraint and a text that fits it
 
-static void read_tokens(const nb_automaton *a, nb_mask_cache *cache, const nb_ids *ids, const char *name, const char *when)
+static void read_tokens(const nb_automaton *a, nb_mask_cache *cache, const nb_ids *ids, const char *name,
+                        const char *when)
 {
     nb_error err = {0};
     uint32_t *mask = nb_alloc(sizeof(*mask) * (size_t)trie.n_word);
@@ -63,7 +66,8 @@ static void read_tokens(const nb_automaton *a, nb_mask_cache *cache, const nb_id
         int64_t start_us = nb_clock_us();
         memset(mask, 0, sizeof(*mask) * (size_t)trie.n_word);
         if (nb_matcher_mask(m, cache, mask, &err) != NB_OK) exit(fail(&err));
-        if (!(mask[ids->id[i] / 32] >> (ids->id[i] % 32) & 1) || !nb_matcher_read(m, nb_tokenizer_token(tokenizer, ids->id[i]))) {
+        if (!(mask[ids->id[i] / 32] >> (ids->id[i] % 32) & 1) ||
+            !nb_matcher_read(m, nb_tokenizer_token(tokenizer, ids->id[i]))) {
             fprintf(stderr, "bench_constrain: %s: token %lld does not fit\n", name, (long long)i);
             exit(1);
         }
@@ -102,7 +106,8 @@ static void make_schema(nb_buf *schema, nb_buf *text, bool required)
 {
     static const char *const kind[] = {
         "{\"type\":\"string\"}", "{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}", "{\"type\":\"number\"}",
-        "{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"maxItems\":10}", "{\"enum\":[\"low\",\"medium\",\"high\"]}"};
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"maxItems\":10}",
+        "{\"enum\":[\"low\",\"medium\",\"high\"]}"};
     static const char *const value[] = {"\"The quick brown fox jumps over the lazy dog.\"", "4711", "3.14159",
                                         "[\"alpha\", \"beta\", \"gamma delta\"]", "\"medium\""};
     nb_buf_add_c(schema, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
@@ -138,12 +143,14 @@ int main(int argc, char **argv)
     make_vocabulary(argc > 2 ? atoi(argv[2]) : 248320);
     run_schema("100 required properties", true);
     run_schema("100 optional properties", false);
-    run_case("strings with maxLength",
-             &(nb_constrain_spec){.kind = NB_CONSTRAIN_SCHEMA,
-                                  .text = NB_STR("{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":500}}")},
-             NB_STR("[\"The quick brown fox jumps over the lazy dog, and nobody minds.\", \"Again and again it jumps.\"]"));
+    run_case(
+        "strings with maxLength",
+        &(nb_constrain_spec){.kind = NB_CONSTRAIN_SCHEMA,
+                             .text = NB_STR("{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":500}}")},
+        NB_STR("[\"The quick brown fox jumps over the lazy dog, and nobody minds.\", \"Again and again it jumps.\"]"));
     run_case("regular expression",
-             &(nb_constrain_spec){.kind = NB_CONSTRAIN_REGEX, .text = NB_STR("[\\w.+-]+@[\\w-]+(\\.[a-z]+)+( [A-Z][a-z]+){2,3}")},
+             &(nb_constrain_spec){.kind = NB_CONSTRAIN_REGEX,
+                                  .text = NB_STR("[\\w.+-]+@[\\w-]+(\\.[a-z]+)+( [A-Z][a-z]+){2,3}")},
              NB_STR("john.smith+news@mail.example.com John Quincy Smith"));
     nb_vocabulary_trie_close(&trie);
     nb_tokenizer_close(tokenizer);

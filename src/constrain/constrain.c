@@ -56,6 +56,13 @@ static int schema_expr(nb_grammar *g, const nb_constrain_spec *spec, nb_expr *ou
     return code;
 }
 
+static int tools_expr(nb_grammar *g, const nb_constrain_spec *spec, nb_expr *out, nb_error *err)
+{
+    nb_grammar_json json;
+    nb_grammar_json_open(&json, g, spec->compact);
+    return nb_grammar_tools(&json, spec->value, &spec->tools, out, err);
+}
+
 static int translate(nb_grammar *g, const nb_constrain_spec *spec, nb_error *err)
 {
     nb_expr x = nb_grammar_nothing(g);
@@ -65,6 +72,7 @@ static int translate(nb_grammar *g, const nb_constrain_spec *spec, nb_error *err
     case NB_CONSTRAIN_OBJECT:
     case NB_CONSTRAIN_SCHEMA: NB_TRY(schema_expr(g, spec, &x, err)); break;
     case NB_CONSTRAIN_GRAMMAR: NB_TRY(nb_grammar_gbnf(g, spec->text, &x, err)); break;
+    case NB_CONSTRAIN_TOOLS: NB_TRY(tools_expr(g, spec, &x, err)); break;
     case NB_CONSTRAIN_CHOICE: x = choice_expr(g, spec->value); break;
     case NB_CONSTRAIN_NONE: break;
     }
@@ -150,6 +158,9 @@ static nb_buf key_of(const nb_constrain_spec *spec)
 {
     nb_buf key = {0};
     nb_buf_add_char(&key, (char)(spec->compact ? -spec->kind : spec->kind));
+    if (spec->kind == NB_CONSTRAIN_TOOLS)
+        nb_buf_printf(&key, "%d %d %d %.*s\n", spec->tools.format, spec->tools.free_text, spec->tools.several,
+                      (int)spec->tools.name.len, spec->tools.name.ptr ? spec->tools.name.ptr : "");
     if (spec->value) nb_json_write(spec->value, &key);
     nb_buf_add_str(&key, spec->text);
     return key;

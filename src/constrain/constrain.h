@@ -6,8 +6,8 @@
 #define NB_CONSTRAIN_H
 
 #include "base/json.h"
+#include "constrain/grammar_tools.h"
 #include "constrain/matcher.h"
-#include "text/output_parser.h"
 
 enum { NB_CONSTRAIN_PROGRAM_BYTES = 128 << 20 }; // automata that are kept for later requests
 
@@ -18,12 +18,14 @@ typedef enum nb_constrain_kind {
     NB_CONSTRAIN_REGEX,   // `text`
     NB_CONSTRAIN_CHOICE,  // one of the strings in the array `value`
     NB_CONSTRAIN_GRAMMAR, // `text`: GBNF
+    NB_CONSTRAIN_TOOLS,   // calls of the tools `value`, as `tools` says
 } nb_constrain_kind;
 
 typedef struct nb_constrain_spec { // borrowed
     nb_constrain_kind kind;
     const json_t *value;
     nb_str text;
+    nb_tool_rules tools;
     bool compact;      // JSON without white space
     const char *param; // the request's field that says so, for messages
 } nb_constrain_spec;

@@ -249,3 +249,12 @@ nb_expr nb_grammar_chars(nb_grammar *g, const nb_char_set *set)
     for (int i = 0; i < set->n; i++) add_range(g, set->range[i].lo, set->range[i].hi, &parts);
     return nb_grammar_any(g, &parts);
 }
+
+nb_expr nb_grammar_any_char(nb_grammar *g)
+{
+    nb_char_set set = {0};
+    nb_char_set_add(&set, 0, NB_CHAR_LAST);
+    nb_expr x = nb_grammar_chars(g, &set);
+    nb_char_set_drop(&set);
+    return x;
+}

@@ -81,8 +81,9 @@ nb_expr nb_grammar_bytes(nb_grammar *g, nb_str bytes);
 nb_expr nb_grammar_text(nb_grammar *g, const char *c_string);
 nb_expr nb_grammar_range(nb_grammar *g, uint8_t lo, uint8_t hi);
 nb_expr nb_grammar_chars(nb_grammar *g, const nb_char_set *set); // one character of the set, as UTF-8
-nb_expr nb_grammar_seq(nb_grammar *g, nb_expr_list *items);      // takes the list: it is empty afterwards
-nb_expr nb_grammar_any(nb_grammar *g, nb_expr_list *items);      // the same
+nb_expr nb_grammar_any_char(nb_grammar *g);
+nb_expr nb_grammar_seq(nb_grammar *g, nb_expr_list *items); // takes the list: it is empty afterwards
+nb_expr nb_grammar_any(nb_grammar *g, nb_expr_list *items); // the same
 nb_expr nb_grammar_seq2(nb_grammar *g, nb_expr a, nb_expr b);
 nb_expr nb_grammar_any2(nb_grammar *g, nb_expr a, nb_expr b);
 nb_expr nb_grammar_repeat(nb_grammar *g, nb_expr a, int64_t lo, int64_t hi); // hi may be NB_REPEAT_FOREVER

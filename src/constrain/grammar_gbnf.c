@@ -168,15 +168,6 @@ static int parse_class(parser *p, nb_expr *out)
     return code;
 }
 
-static nb_expr any_char(parser *p)
-{
-    nb_char_set set = {0};
-    nb_char_set_add(&set, 0, NB_CHAR_LAST);
-    nb_expr x = nb_grammar_chars(p->g, &set);
-    nb_char_set_drop(&set);
-    return x;
-}
-
 // ---- Sequences
 
 static int parse_any(parser *p, nb_expr *out);
@@ -196,7 +187,7 @@ static int parse_item(parser *p, nb_expr *out)
     if (take(p, "[")) return parse_class(p, out);
     if (take(p, "(")) return parse_group(p, out);
     if (take(p, ".")) {
-        *out = any_char(p);
+        *out = nb_grammar_any_char(p->g);
         return NB_OK;
     }
     nb_str name = read_name(p);

@@ -187,19 +187,37 @@ static int compile_task(nb_schema *s, const nb_schema_task *task)
     return code;
 }
 
+// ---- The queue
+
+void nb_schema_open(nb_schema *s, nb_grammar_json *json, const json_t *root, nb_error *err)
+{
+    *s = (nb_schema){
+        .json = json, .g = json->g, .root = root, .rules = json_object(), .arena = nb_arena_open(0), .err = err};
+}
+
+void nb_schema_close(nb_schema *s)
+{
+    for (int32_t i = 0; i < s->n_task; i++) json_decref(s->task[i].schema);
+    free(s->task);
+    json_decref(s->rules);
+    nb_arena_close(s->arena);
+}
+
+int nb_schema_run(nb_schema *s)
+{
+    for (int32_t i = 0; i < s->n_task; i++) {
+        nb_schema_task task = s->task[i]; // the array may move
+        NB_TRY(compile_task(s, &task));
+    }
+    return NB_OK;
+}
+
 int nb_grammar_schema(nb_grammar_json *json, const json_t *schema, nb_expr *out, nb_error *err)
 {
-    nb_schema s = {
-        .json = json, .g = json->g, .root = schema, .rules = json_object(), .arena = nb_arena_open(0), .err = err};
-    int code = NB_OK;
+    nb_schema s;
+    nb_schema_open(&s, json, schema, err);
     *out = nb_schema_call(&s, schema, "#");
-    for (int32_t i = 0; i < s.n_task && code == NB_OK; i++) {
-        nb_schema_task task = s.task[i]; // the array may move
-        code = compile_task(&s, &task);
-    }
-    for (int32_t i = 0; i < s.n_task; i++) json_decref(s.task[i].schema);
-    free(s.task);
-    json_decref(s.rules);
-    nb_arena_close(s.arena);
+    int code = nb_schema_run(&s);
+    nb_schema_close(&s);
     return code;
 }

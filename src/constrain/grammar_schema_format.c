@@ -44,7 +44,7 @@ static const struct {
 
 int nb_schema_format(nb_schema *s, const char *name, const char *path, nb_expr *out)
 {
-    nb_regex_options options = {.chars = nb_grammar_json_char};
+    nb_regex_options options = {.chars = s->raw ? NULL : nb_grammar_json_char};
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
         if (!strcmp(formats[i].name, name))
             return nb_grammar_regex(s->g, nb_str_from(formats[i].regex), &options, out, s->err);

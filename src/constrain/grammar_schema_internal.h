@@ -28,8 +28,14 @@ typedef struct nb_schema {
     int32_t n_task, cap_task;
     nb_arena *arena;
     int64_t n_flat, n_byte; // schemas flattened; bytes of all texts
+    bool raw;               // strings stand as they are, not as JSON
     nb_error *err;
 } nb_schema;
+
+// A queue for the schemas inside `root`, to which references lead. Running it compiles all that were called.
+void nb_schema_open(nb_schema *s, nb_grammar_json *json, const json_t *root, nb_error *err);
+int nb_schema_run(nb_schema *s);
+void nb_schema_close(nb_schema *s);
 
 int nb_schema_refuse(nb_schema *s, const char *path, const char *keyword, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -59,7 +65,7 @@ int nb_schema_object(nb_schema *s, const json_t *flat, const char *path, nb_expr
 int nb_schema_array(nb_schema *s, const json_t *flat, const char *path, nb_expr *out);
 int nb_schema_enum(nb_schema *s, const json_t *flat, const char *path, nb_expr *out);
 
-// Inside of strings without calls: `*free` (and no expression) when the schema says nothing about it.
+// Inside of strings (of JSON, or raw) without calls: `*free` (and no expression) when the schema says nothing about it.
 int nb_schema_content(nb_schema *s, const json_t *flat, const char *path, bool *free, nb_expr *out);
 int nb_schema_format(nb_schema *s, const char *name, const char *path, nb_expr *out);
 double nb_schema_value(const json_t *number); // also of integers beyond 64 bits

@@ -63,7 +63,7 @@ static int add_pattern(nb_schema *s, const json_t *pattern, const char *path, co
 {
     nb_expr x;
     nb_error err = {0};
-    nb_regex_options options = {.search = true, .chars = nb_grammar_json_char};
+    nb_regex_options options = {.search = true, .chars = s->raw ? NULL : nb_grammar_json_char};
     if (!json_is_string(pattern)) return nb_schema_refuse(s, path, "pattern", "must be a string");
     nb_str text = {json_string_value(pattern), json_string_length(pattern)};
     if (nb_grammar_regex(s->g, text, &options, &x, &err) != NB_OK)
@@ -107,7 +107,8 @@ int nb_schema_content(nb_schema *s, const json_t *flat, const char *path, bool *
     NB_TRY(add_all(s, json_object_get(flat, "pattern"), path, &c, add_pattern));
     NB_TRY(add_all(s, json_object_get(flat, "format"), path, &c, add_format));
     NB_TRY(read_lengths(s, flat, path, &lo, &hi));
-    if (lo > 0 || hi != FOREVER) add_part(s, &c, nb_grammar_repeat(s->g, nb_grammar_json_any_char(s->g), lo, hi));
+    nb_expr any = s->raw ? nb_grammar_any_char(s->g) : nb_grammar_json_any_char(s->g);
+    if (lo > 0 || hi != FOREVER) add_part(s, &c, nb_grammar_repeat(s->g, any, lo, hi));
     *free = !c.any;
     *out = c.x;
     return NB_OK;

@@ -119,7 +119,7 @@ typedef enum plain_step {
 
 typedef struct plain_walk {
     const nb_automaton *automaton;
-    int32_t to;        // the state found, or -1
+    int32_t to;           // the state found, or -1
     bool some, all, same; // of the characters seen: some can be read, all can, they lead to one state
 } plain_walk;
 

@@ -53,9 +53,8 @@ static int32_t add_token(nb_str bytes, int32_t tok, entry *out)
         return 1;
     }
     out[0] = (entry){bytes, tok, NB_TRIE_REST};
-    out[1] = n_char > NB_TRIE_PREFIX_MAX
-                 ? (entry){bytes, tok, NB_TRIE_LONG}
-                 : (entry){nb_str_slice(bytes, prefix, bytes.len), tok, NB_TRIE_TAILS + n_char};
+    out[1] = n_char > NB_TRIE_PREFIX_MAX ? (entry){bytes, tok, NB_TRIE_LONG}
+                                         : (entry){nb_str_slice(bytes, prefix, bytes.len), tok, NB_TRIE_TAILS + n_char};
     return 2;
 }
 
@@ -84,8 +83,8 @@ static int32_t add_group(nb_vocabulary_trie *trie, const entry *e, int32_t n, in
         size_t keep = i ? common(e[i].bytes, e[i - 1].bytes) : 0;
         while (n_open > keep) trie->node[open[n_open--]].end = n_node;
         while (n_open < e[i].bytes.len) {
-            trie->node[n_node] = (nb_trie_node){
-                .list = -1, .byte = (uint8_t)e[i].bytes.ptr[n_open], .depth = (uint8_t)(n_open + 1)};
+            trie->node[n_node] =
+                (nb_trie_node){.list = -1, .byte = (uint8_t)e[i].bytes.ptr[n_open], .depth = (uint8_t)(n_open + 1)};
             open[++n_open] = n_node++;
         }
         nb_trie_node *last = &trie->node[open[n_open]];

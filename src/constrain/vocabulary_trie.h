@@ -1,8 +1,8 @@
 // The byte strings of all tokens as a trie in one array, in the order of a walk: the nodes below node i are those
 // behind it up to node[i].end, so a walk goes forward through memory and leaves out a branch by one jump.
 //
-// Free text and JSON strings allow most of a vocabulary, and are where a model spends its time. For them plain characters
-// (all of UTF-8 but controls, quotation marks and backslashes) are set apart:
+// Free text and JSON strings allow most of a vocabulary, and are where a model spends its time. For them plain
+// characters (all of UTF-8 but controls, quotation marks and backslashes) are set apart:
 //  - Tokens of plain characters alone form groups by their number of characters. The masks of these groups are known
 //    beforehand: where the next n characters may be any, a group of at most n is allowed without a look.
 //  - All other tokens have a trie, and once more one trie for each number of plain characters that they begin with, of
@@ -17,7 +17,7 @@
 enum {
     NB_TRIE_TOKEN_BYTES_MAX = 255, // longer tokens are never allowed where output is constrained
     NB_TRIE_PLAIN_GROUPS = 6,
-    NB_TRIE_PREFIX_MAX = 24, // plain characters before a tail
+    NB_TRIE_PREFIX_MAX = 24,             // plain characters before a tail
     NB_TRIE_REST = NB_TRIE_PLAIN_GROUPS, // the group of all tokens that are not plain
     NB_TRIE_TAILS = NB_TRIE_REST + 1,    // of their tails behind 0, 1, ... NB_TRIE_PREFIX_MAX plain characters
     NB_TRIE_LONG = NB_TRIE_TAILS + NB_TRIE_PREFIX_MAX + 1, // of those with more, whole

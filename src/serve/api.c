@@ -11,6 +11,11 @@
 
 // ---- For all handlers
 
+nb_tool_format nb_api_tool_format(const nb_api *api)
+{
+    return api->options.tool != NB_TOOL_NONE ? api->options.tool : NB_TOOL_HERMES;
+}
+
 nb_str nb_api_model(const nb_api *api)
 {
     return nb_str_from(api->options.model_name[0]);

@@ -109,12 +109,13 @@ static phase first_phase(const nb_choice *choice)
 int nb_api_constrain_compile(const nb_api *api, const nb_generation *generation, nb_program **out,
                              nb_request_error *error)
 {
-    const nb_constrain_spec *spec = &generation->constrain;
+    nb_constrain_spec spec = generation->constrain;
     nb_error err = {0};
     *out = NULL;
-    if (spec->kind == NB_CONSTRAIN_NONE) return NB_OK;
-    if (nb_constrainer_compile(api->constrainer, spec, out, &err) == NB_OK) return NB_OK;
-    return nb_request_refuse(error, 400, spec->param, "unsupported_constraint", "%s: %s", spec->param, err.text);
+    if (spec.kind == NB_CONSTRAIN_NONE) return NB_OK;
+    spec.tools.format = nb_api_tool_format(api);
+    if (nb_constrainer_compile(api->constrainer, &spec, out, &err) == NB_OK) return NB_OK;
+    return nb_request_refuse(error, 400, spec.param, "unsupported_constraint", "%s: %s", spec.param, err.text);
 }
 
 int nb_api_constrain_open(const nb_choice *choice, nb_program *program, const int32_t *stop, int n_stop,

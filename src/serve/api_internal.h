@@ -15,6 +15,8 @@ struct nb_api {
     _Atomic(nb_http *) http; // NULL until nb_api_attach
 };
 
+// Of calls: the server's --tool-call-parser, or without one (when calls are forced all the same) Hermes.
+nb_tool_format nb_api_tool_format(const nb_api *api);
 nb_str nb_api_model(const nb_api *api); // the name given back
 
 // Handlers: user is the nb_api.

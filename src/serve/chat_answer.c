@@ -113,7 +113,8 @@ void nb_chat_answer_open(nb_choice *choice, const nb_chat_request *request, cons
         .reasoning = server->reasoning,
         .starts_in_reasoning = server->reasoning != NB_REASONING_NONE &&
                                nb_reasoning_think(server->tokenizer, choice->prompt) == NB_THINK_OPEN,
-        .tool = request->tool_choice == NB_TOOL_CHOICE_AUTO && request->tools ? server->tool : NB_TOOL_NONE,
+        .tool = request->tool_choice != NB_TOOL_CHOICE_NONE && request->tools ? nb_api_tool_format(choice->job->api)
+                                                                              : NB_TOOL_NONE,
         .tools = request->tools,
     });
     echo(choice, request);

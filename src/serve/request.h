@@ -50,13 +50,18 @@ typedef struct nb_generation {
     nb_constrain_spec constrain; // the form of the output
 } nb_generation;
 
-typedef enum nb_tool_choice { NB_TOOL_CHOICE_NONE, NB_TOOL_CHOICE_AUTO } nb_tool_choice;
+typedef enum nb_tool_choice {
+    NB_TOOL_CHOICE_NONE,
+    NB_TOOL_CHOICE_AUTO,
+    NB_TOOL_CHOICE_REQUIRED, // one call or more, of any function or of tool_name
+} nb_tool_choice;
 
 typedef struct nb_chat_request {
     nb_generation generation;
     const json_t *messages;
     const json_t *tools; // NULL: none
     nb_tool_choice tool_choice;
+    nb_str tool_name;
     bool parallel_tool_calls;
     json_t *variables; // of the template; nb_request_chat_drop frees it
     bool add_generation_prompt, continue_final_message;

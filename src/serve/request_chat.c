@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text/tool_schema.h"
+
 // ---- Messages
 
 static int check_part(const json_t *part, const char *at, nb_request_error *error)
@@ -129,24 +131,65 @@ int nb_request_tools(const json_t *body, const json_t **out, nb_request_error *e
     return NB_OK;
 }
 
+static int read_tool_name(const json_t *choice, nb_chat_request *out, nb_request_error *error)
+{
+    const json_t *name = json_object_get(json_object_get(choice, "function"), "name");
+    if (!json_is_string(name))
+        return nb_request_refuse(error, 400, "tool_choice", NULL,
+                                 "tool_choice must be \"none\", \"auto\", \"required\" or "
+                                 "{\"type\": \"function\", \"function\": {\"name\": ...}}");
+    out->tool_choice = NB_TOOL_CHOICE_REQUIRED;
+    out->tool_name = nb_field_text(name);
+    if (nb_tool_schema_has(out->tools, out->tool_name)) return NB_OK;
+    return nb_request_refuse(error, 400, "tool_choice", NULL,
+                             "tool_choice names the function \"%.80s\", which is not in tools", out->tool_name.ptr);
+}
+
 static int read_tool_choice(const json_t *body, nb_chat_request *out, nb_request_error *error)
 {
     const json_t *choice = json_object_get(body, "tool_choice");
     out->tool_choice = out->tools ? NB_TOOL_CHOICE_AUTO : NB_TOOL_CHOICE_NONE;
     if (!nb_field_given(body, "tool_choice")) return NB_OK;
     const char *word = json_is_string(choice) ? json_string_value(choice) : "";
+    if (!strcmp(word, "auto")) return NB_OK;
     if (!strcmp(word, "none")) {
         out->tool_choice = NB_TOOL_CHOICE_NONE;
         return NB_OK;
     }
-    if (!strcmp(word, "auto")) return NB_OK;
-    if (json_is_object(choice) || !strcmp(word, "required"))
-        return nb_request_refuse(
-            error, 400, "tool_choice", "unsupported_parameter",
-            "tool_choice \"required\" or a named function is not supported by this server yet: its output "
-            "cannot be constrained; use \"auto\" or \"none\"");
-    return nb_request_refuse(error, 400, "tool_choice", NULL, "tool_choice must be \"auto\" or \"none\", not %s",
-                             nb_field_type(choice));
+    if (strcmp(word, "required") != 0) return read_tool_name(choice, out, error);
+    out->tool_choice = NB_TOOL_CHOICE_REQUIRED;
+    if (out->tools) return NB_OK;
+    return nb_request_refuse(error, 400, "tool_choice", NULL, "tool_choice \"required\" needs tools");
+}
+
+static bool has_strict(const json_t *tools)
+{
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+        if (json_is_true(json_object_get(function, "strict"))) return true;
+    }
+    return false;
+}
+
+// Calls that must come, and strict ones that may, constrain the output. The server's tool-call format is added later.
+static int constrain_calls(nb_chat_request *out, nb_request_error *error)
+{
+    nb_generation *g = &out->generation;
+    bool forced = out->tool_choice == NB_TOOL_CHOICE_REQUIRED;
+    bool strict = out->tool_choice == NB_TOOL_CHOICE_AUTO && has_strict(out->tools);
+    if (!forced && (!strict || g->constrain.kind != NB_CONSTRAIN_NONE)) return NB_OK;
+    if (g->constrain.kind != NB_CONSTRAIN_NONE)
+        return nb_request_refuse(error, 400, "tool_choice", NULL, "tool_choice and %s exclude each other",
+                                 g->constrain.param);
+    g->constrain = (nb_constrain_spec){
+        .kind = NB_CONSTRAIN_TOOLS,
+        .value = out->tools,
+        .param = "tools",
+        .tools = {.name = out->tool_name,
+                  .several = out->parallel_tool_calls && !out->tool_name.len,
+                  .free_text = !forced},
+    };
+    return NB_OK;
 }
 
 // ---- The template's variables
@@ -228,6 +271,7 @@ int nb_request_chat(const json_t *body, const nb_request_limits *limits, nb_aren
     NB_TRY(nb_request_tools(body, &out->tools, error));
     NB_TRY(read_tool_choice(body, out, error));
     NB_TRY(read_turn(body, out, error));
+    NB_TRY(constrain_calls(out, error));
     return nb_request_template_variables(body, &out->variables, error);
 }
 

@@ -473,8 +473,6 @@ static void wrong_requests_name_their_field(void **state)
     refused(CHAT, "{" QUESTION ", \"max_tokens\": 2000}", 400, "messages", "maximum context length is 1024");
     refused(CHAT, "{\"messages\": [{\"role\": \"narrator\", \"content\": \"\"}]}", 400, "messages",
             "There is no user message");
-    refused(CHAT, "{" QUESTION ", \"tool_choice\": \"required\"}", 400, "tool_choice",
-            "not supported by this server yet");
     refused(CHAT, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", 400,
             "messages[0].content[0]", "text only");
     refused(TEXT, "{\"prompt\": \"\"}", 400, "prompt", "empty");

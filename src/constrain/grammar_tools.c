@@ -1,0 +1,278 @@
+// See grammar_tools.h. JSON arguments are schemas as everywhere. In the XML format each parameter is a tag of its own:
+// strings stand there as they are, all other values as JSON.
+#include "constrain/grammar_tools.h"
+
+#include <string.h>
+
+#include "constrain/grammar_schema_internal.h"
+
+typedef struct tool {
+    const char *name;
+    const json_t *parameters; // NULL: none are described
+    bool strict;
+} tool;
+
+static tool tool_of(const json_t *item)
+{
+    const json_t *function = json_object_get(item, "function"), *own = json_is_object(function) ? function : item;
+    const json_t *parameters = json_object_get(own, "parameters");
+    return (tool){
+        .name = json_string_value(json_object_get(own, "name")),
+        .parameters = json_is_object(parameters) ? parameters : NULL,
+        .strict = json_is_true(json_object_get(own, "strict")),
+    };
+}
+
+static nb_expr seq3(nb_grammar *g, nb_expr a, nb_expr b, nb_expr c)
+{
+    return nb_grammar_seq2(g, nb_grammar_seq2(g, a, b), c);
+}
+
+// Any text in which none of the tags (up to NULL) stands.
+static nb_expr text_without(nb_grammar *g, const char *const *tags)
+{
+    nb_expr_list list = {0};
+    nb_expr any = nb_grammar_repeat(g, nb_grammar_any_char(g), 0, NB_REPEAT_FOREVER);
+    for (; *tags; tags++) nb_expr_list_add(&list, nb_grammar_text(g, *tags));
+    return nb_grammar_minus(g, any, seq3(g, any, nb_grammar_any(g, &list), any));
+}
+
+// ---- Hermes
+
+static int hermes_arguments(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error *err)
+{
+    *out = nb_grammar_call(json->g, json->object);
+    return t->parameters ? nb_grammar_schema(json, t->parameters, out, err) : NB_OK;
+}
+
+static int hermes_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error *err)
+{
+    nb_grammar *g = json->g;
+    nb_expr arguments;
+    nb_expr name = nb_grammar_json_quoted(g, nb_grammar_json_text(g, nb_str_from(t->name)));
+    NB_TRY(hermes_arguments(json, t, &arguments, err));
+    nb_expr head = seq3(g, nb_grammar_text(g, "{\"name\": "), name, nb_grammar_text(g, ", \"arguments\": "));
+    *out = seq3(g, head, arguments, nb_grammar_text(g, "}"));
+    return NB_OK;
+}
+
+// ---- XML
+
+static const char *const closing_tags[] = {"</parameter>", "</function>", "</tool_call>", "\n<parameter=", NULL};
+
+// A string as it is: what the schema says of it, without what the parser would take for the value's end.
+static int raw_string(nb_schema *s, const json_t *flat, const char *path, nb_expr *out)
+{
+    nb_grammar *g = s->g;
+    nb_expr text = text_without(g, closing_tags), form;
+    bool unsaid;
+    NB_TRY(nb_schema_content(s, flat, path, &unsaid, &form));
+    *out = unsaid ? text : nb_grammar_both(g, text, form);
+    return NB_OK;
+}
+
+// Listed strings stand as they are, other listed values as JSON.
+static nb_expr listed(nb_schema *s, const json_t *flat)
+{
+    const json_t *value;
+    nb_expr_list forms = {0};
+    size_t i;
+    json_array_foreach(json_object_get(flat, "enum"), i, value)
+    {
+        if (nb_schema_type_of(value) != NB_TYPE_STRING)
+            nb_expr_list_add(&forms, nb_grammar_json_literal(s->g, value));
+        else
+            nb_expr_list_add(&forms,
+                             nb_grammar_bytes(s->g, (nb_str){json_string_value(value), json_string_length(value)}));
+    }
+    return nb_grammar_any(s->g, &forms);
+}
+
+static json_t *without_strings(const json_t *schema, unsigned types)
+{
+    json_t *only = json_pack("{s:o}", "type", nb_schema_write_types(types & ~(unsigned)NB_TYPE_STRING));
+    json_t *both = nb_schema_both(schema, only);
+    json_decref(only);
+    return both;
+}
+
+static int parameter_value(nb_schema *s, const json_t *schema, const char *path, int depth, nb_expr *out);
+
+static int any_parameter_value(nb_schema *s, const json_t *flat, const char *keyword, const char *path, int depth,
+                               nb_expr *out)
+{
+    json_t *rest = json_copy((json_t *)flat);
+    const json_t *branch;
+    nb_expr_list forms = {0};
+    size_t i;
+    int code = NB_OK;
+    json_object_del(rest, keyword);
+    json_array_foreach(json_object_get(flat, keyword), i, branch)
+    {
+        nb_expr x = 0;
+        json_t *both = nb_schema_both(json_object_size(rest) ? rest : NULL, branch);
+        if (code == NB_OK) code = parameter_value(s, both, path, depth + 1, &x);
+        nb_expr_list_add(&forms, x);
+        json_decref(both);
+    }
+    json_decref(rest);
+    *out = nb_grammar_any(s->g, &forms);
+    return code;
+}
+
+// Strings raw, and what is of another type as JSON.
+static int typed_value(nb_schema *s, const json_t *schema, const json_t *flat, const char *path, nb_expr *out)
+{
+    unsigned types = nb_schema_types(flat);
+    if (json_object_get(flat, NB_SCHEMA_NEVER)) return NB_OK;
+    if (types == 0) types = NB_TYPE_STRING; // the parser takes text for the value that it looks like
+    if (types & NB_TYPE_STRING) NB_TRY(raw_string(s, flat, path, out));
+    if (types == NB_TYPE_STRING) return NB_OK;
+    json_t *rest = types & NB_TYPE_STRING ? without_strings(schema, types) : json_incref((json_t *)schema);
+    *out = nb_grammar_any2(s->g, *out, nb_schema_call(s, rest, path));
+    json_decref(rest);
+    return NB_OK;
+}
+
+static int parameter_value(nb_schema *s, const json_t *schema, const char *path, int depth, nb_expr *out)
+{
+    json_t *flat = NULL;
+    *out = nb_grammar_nothing(s->g);
+    if (depth > NB_SCHEMA_REFS_MAX) return nb_schema_refuse(s, path, "anyOf", "is nested too deeply");
+    NB_TRY(nb_schema_flatten(s, schema, path, 0, &flat));
+    int code = NB_OK;
+    if (json_object_get(flat, "anyOf"))
+        code = any_parameter_value(s, flat, "anyOf", path, depth, out);
+    else if (json_object_get(flat, "oneOf"))
+        code = any_parameter_value(s, flat, "oneOf", path, depth, out);
+    else if (json_object_get(flat, "enum"))
+        *out = listed(s, flat);
+    else
+        code = typed_value(s, schema, flat, path, out);
+    json_decref(flat);
+    return code;
+}
+
+static nb_expr parameter(nb_grammar *g, nb_expr key, nb_expr value)
+{
+    nb_expr open = seq3(g, nb_grammar_text(g, "<parameter="), key, nb_grammar_text(g, ">\n"));
+    return seq3(g, open, value, nb_grammar_text(g, "\n</parameter>\n"));
+}
+
+// Parameters of a function that does not describe them.
+static nb_expr free_parameters(nb_grammar *g)
+{
+    nb_char_set word = {0};
+    nb_char_set_add(&word, 'a', 'z');
+    nb_char_set_add(&word, 'A', 'Z');
+    nb_char_set_add(&word, '0', '9');
+    nb_char_set_add(&word, '_', '_');
+    nb_expr key = nb_grammar_repeat(g, nb_grammar_chars(g, &word), 1, 64);
+    nb_char_set_drop(&word);
+    return nb_grammar_repeat(g, parameter(g, key, text_without(g, closing_tags)), 0, NB_REPEAT_FOREVER);
+}
+
+static bool is_listed(const json_t *names, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *at = json_string_value(json_array_get(names, i));
+        if (at && !strcmp(at, name)) return true;
+    }
+    return false;
+}
+
+// In the order of the schema, whatever is required among them.
+static int described_parameters(nb_schema *s, const json_t *flat, nb_expr *out)
+{
+    const json_t *required = json_object_get(flat, "required");
+    const char *key;
+    json_t *schema;
+    nb_expr_list list = {0};
+    int code = NB_OK;
+    json_object_foreach(json_object_get(flat, "properties"), key, schema)
+    {
+        nb_expr value = 0;
+        if (code == NB_OK) code = parameter_value(s, schema, nb_schema_path(s, "#", "properties", key), 0, &value);
+        nb_expr x = parameter(s->g, nb_grammar_text(s->g, key), value);
+        nb_expr_list_add(&list, is_listed(required, key) ? x : nb_grammar_optional(s->g, x));
+    }
+    *out = nb_grammar_seq(s->g, &list);
+    return code;
+}
+
+static int xml_parameters(nb_schema *s, const json_t *parameters, nb_expr *out)
+{
+    json_t *flat = NULL;
+    NB_TRY(nb_schema_flatten(s, parameters, "#", 0, &flat));
+    int code = NB_OK;
+    if (json_object_get(flat, "anyOf") || json_object_get(flat, "oneOf"))
+        code = nb_schema_refuse(s, "#", json_object_get(flat, "anyOf") ? "anyOf" : "oneOf",
+                                "is not supported at the top of a function's parameters with this tool-call parser");
+    else if (json_object_size(json_object_get(flat, "properties")) == 0)
+        *out = json_is_false(json_object_get(flat, "additionalProperties")) ? nb_grammar_empty(s->g)
+                                                                            : free_parameters(s->g);
+    else
+        code = described_parameters(s, flat, out);
+    json_decref(flat);
+    return code;
+}
+
+static int xml_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error *err)
+{
+    nb_grammar *g = json->g;
+    nb_schema s;
+    nb_expr parameters = free_parameters(g);
+    int code = NB_OK;
+    if (t->parameters) {
+        nb_schema_open(&s, json, t->parameters, err);
+        s.raw = true;
+        code = xml_parameters(&s, t->parameters, &parameters);
+        s.raw = false;
+        if (code == NB_OK) code = nb_schema_run(&s);
+        nb_schema_close(&s);
+    }
+    nb_expr head = seq3(g, nb_grammar_text(g, "<function="), nb_grammar_text(g, t->name), nb_grammar_text(g, ">\n"));
+    *out = seq3(g, head, parameters, nb_grammar_text(g, "</function>"));
+    return code;
+}
+
+// ---- Calls
+
+static int one_call(nb_grammar_json *json, const json_t *tools, const nb_tool_rules *rules, nb_expr *out, nb_error *err)
+{
+    const json_t *item;
+    nb_expr_list forms = {0};
+    size_t i;
+    int code = NB_OK;
+    json_array_foreach(tools, i, item)
+    {
+        nb_expr x = 0;
+        tool t = tool_of(item);
+        if (code != NB_OK || !t.name || (rules->name.len && !nb_str_equal_c(rules->name, t.name))) continue;
+        if (rules->free_text && !t.strict) t.parameters = NULL;
+        code = rules->format == NB_TOOL_HERMES ? hermes_call(json, &t, &x, err) : xml_call(json, &t, &x, err);
+        if (code != NB_OK) nb_error_wrap(err, "the tool \"%.80s\": ", t.name);
+        nb_expr_list_add(&forms, x);
+    }
+    nb_grammar *g = json->g;
+    nb_expr any = nb_grammar_any(g, &forms);
+    *out = seq3(g, nb_grammar_text(g, "<tool_call>\n"), any, nb_grammar_text(g, "\n</tool_call>"));
+    return code;
+}
+
+int nb_grammar_tools(nb_grammar_json *json, const json_t *tools, const nb_tool_rules *rules, nb_expr *out,
+                     nb_error *err)
+{
+    static const char *const opening_tags[] = {"<tool_call>", "<function=", NULL};
+    nb_grammar *g = json->g;
+    nb_expr call;
+    NB_TRY(one_call(json, tools, rules, &call, err));
+    if (rules->free_text) {
+        nb_expr text = text_without(g, opening_tags), more = nb_grammar_seq2(g, call, text);
+        *out = nb_grammar_seq2(g, text, nb_grammar_repeat(g, more, 0, rules->several ? NB_REPEAT_FOREVER : 1));
+    } else {
+        nb_expr more = nb_grammar_seq2(g, nb_grammar_text(g, "\n"), call);
+        *out = nb_grammar_seq2(g, call, nb_grammar_repeat(g, more, 0, rules->several ? NB_REPEAT_FOREVER : 0));
+    }
+    return NB_OK;
+}
