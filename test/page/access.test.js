@@ -84,6 +84,9 @@ for (const colorScheme of ["light", "dark"]) {
         await button(page, "Edit the message").click();
         await button(page, "Delete: Show me everything").focus();
         await assertAccessible(page, "editor and list");
+        await button(page, "Delete: Show me everything").click();
+        await button(page, "Undo").waitFor();
+        await assertAccessible(page, "notice");
     });
 
     test(`nothing that axe knows of is wrong on a phone in ${colorScheme} colours`, async () => {
@@ -241,6 +244,7 @@ test("the page is small, and its policy names exactly the script and the style t
     );
     assert.equal(head.headers.get("content-encoding"), "gzip");
     const html = await (await fetch(nibble.url)).text();
+    assert.match(html, /This page contains:[^]*markdown-it [\d.]+ \(MIT\)/);
     const policy = head.headers.get("content-security-policy");
     for (const [tag, name] of [
         ["script", "script-src"],

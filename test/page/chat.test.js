@@ -111,6 +111,7 @@ test("conversations are kept, renamed, exported, and deleted for good unless tha
     await page.keyboard.press("Enter");
     const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Export: Sums").click()]);
     assert.equal(download.suggestedFilename(), "Sums.json");
+    const exported = await download.path();
 
     await button(page, "Delete: Sums").click();
     assert.equal(await list.getByRole("listitem").count(), 1);
@@ -122,6 +123,19 @@ test("conversations are kept, renamed, exported, and deleted for good unless tha
     await page.reload();
     await list.getByRole("listitem").first().waitFor();
     assert.deepEqual(await list.getByRole("listitem").allInnerTexts(), ["What is 3 plus 4?"]);
+
+    const choose = async (file) => {
+        const [chooser] = await Promise.all([
+            page.waitForEvent("filechooser"),
+            button(page, "Import a conversation").click(),
+        ]);
+        await chooser.setFiles(file);
+    };
+    await choose({ name: "odd.json", mimeType: "application/json", buffer: Buffer.from('{"messages": 5}') });
+    await page.getByText("odd.json cannot be read: there are no messages in it").waitFor();
+    await choose(exported);
+    assert.match(await answers(page).locator(".markdown").innerText(), /19/);
+    assert.deepEqual(await list.getByRole("listitem").allInnerTexts(), ["Sums", "What is 3 plus 4?"]);
 });
 
 test("two tabs show the same conversations, and one can be found by its words", async () => {
@@ -228,6 +242,7 @@ test("settings reach the server", async (t) => {
     await page.getByLabel("On", { exact: true }).check();
     await page.getByLabel("Tools (JSON)").fill("[{");
     await page.getByText(/^Not JSON/).waitFor();
+    await page.getByLabel("JSON schema").fill('{"type": "object"}');
     await say(page, "Hello");
     await ended(page);
     assert.deepEqual(seen, {
@@ -240,6 +255,7 @@ test("settings reach the server", async (t) => {
         max_tokens: 64,
         seed: 7,
         chat_template_kwargs: { enable_thinking: true },
+        response_format: { type: "json_schema", json_schema: { name: "answer", schema: { type: "object" } } },
         messages: [
             { role: "system", content: "Be brief." },
             { role: "user", content: "Hello" },

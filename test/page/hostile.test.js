@@ -20,6 +20,7 @@ const answerOf = () => page.getByRole("article", { name: "Answer" });
 
 // Says something in a new conversation; the server sends `pieces`, and then ends the connection.
 async function converse(text, pieces) {
+    page.requested.length = page.complaints.length = 0;
     fake.answer = async (response) => {
         for (const piece of pieces) {
             response.write(piece);

@@ -1,7 +1,12 @@
 // The parts of the page that need no browser.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as os from "node:os";
+import * as path from "node:path";
 import { test } from "node:test";
-import { mergeChunk, readTools, requestFields, splitThoughts } from "../../src/serve/page/answer.js";
+import { fileURLToPath } from "node:url";
+import { mergeChunk, readSchema, readTools, requestFields, splitThoughts } from "../../src/serve/page/answer.js";
 import { figuresBetween, parseMetrics } from "../../src/serve/page/prometheus.js";
 import { eventReader } from "../../src/serve/page/sse.js";
 import * as tree from "../../src/serve/page/tree.js";
@@ -85,6 +90,34 @@ test("tools are taken bare or in OpenAI's form, and mistakes are told", () => {
     assert.deepEqual(readTools("  "), { tools: [] });
 });
 
+test("a schema is an object, or a mistake that is told", () => {
+    assert.deepEqual(readSchema('{"type": "object"}'), { schema: { type: "object" } });
+    assert.deepEqual(readSchema(" "), {});
+    for (const each of ["[]", "5", "null"]) assert.match(readSchema(each).error, /is an object/);
+    assert.match(readSchema("{").error, /Not JSON/);
+});
+
+test("without npm the build takes the plain page, and says so; where the page is required it fails", (t) => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "page-test-"));
+    t.after(() => fs.rmSync(folder, { recursive: true }));
+    const source = fileURLToPath(new URL("../../src/serve/page", import.meta.url));
+    const [out, absent] = [path.join(folder, "out.c"), path.join(source, "absent/page_absent.c")];
+    const build = (...more) =>
+        spawnSync(
+            process.execPath,
+            [path.join(source, "build/build.mjs"), out, path.join(folder, "packages"), ...more],
+            {
+                env: { PATH: "/nowhere" },
+                encoding: "utf8",
+            },
+        );
+    const tolerant = build(absent);
+    assert.equal(tolerant.status, 0);
+    assert.match(tolerant.stderr, /The page is left out/);
+    assert.equal(fs.readFileSync(out, "utf8"), fs.readFileSync(absent, "utf8"));
+    assert.notEqual(build().status, 0);
+});
+
 test("figures are the growth of counters and the state of gauges", () => {
     const text = (tokens, sum) => `# HELP x y
 vllm:generation_tokens_total{engine="0",model_name="a} 9 {"} ${tokens}
@@ -127,6 +160,35 @@ test("edited and repeated messages become versions; nothing is lost", () => {
         { role: "assistant", content: "1", reasoning_content: "r" },
     ]);
     assert.equal(tree.titleOf(back), "one");
+});
+
+test("a conversation that is read again says the same, and what is no conversation is refused", () => {
+    const settings = { system: "be brief", temperature: "0" };
+    const calls = [{ id: "c1", name: "f", arguments: "{}" }];
+    const turns = [
+        { role: "user", content: "one" },
+        { role: "assistant", content: "", reasoning: "r", calls },
+        { role: "tool", callId: "c1", name: "f", content: "42" },
+        { role: "assistant", content: "two", calls: [] },
+    ];
+    const written = turns.reduce((each, turn) => tree.addMessage(each, turn), tree.createConversation(settings));
+    const read = tree.readConversation({ title: "T", messages: tree.wireMessages(written) }, { temperature: "0" });
+    assert.deepEqual(tree.wireMessages(read), tree.wireMessages(written));
+    assert.equal(read.title, "T");
+    assert.equal(read.settings.temperature, "0");
+    const parts = [null, 5, { role: "user", content: [{ type: "text", text: "a" }, null, { text: {} }] }];
+    assert.equal(tree.pathTo(tree.readConversation(parts, {}))[0].content, "a\n\n");
+    const odd = [
+        null,
+        5,
+        "x",
+        {},
+        [],
+        [{ role: "no" }],
+        { messages: {} },
+        { messages: Array(2001).fill({ role: "user" }) },
+    ];
+    for (const each of odd) assert.throws(() => tree.readConversation(each, {}), /messages/);
 });
 
 test("tool calls and their results go back in OpenAI's form", () => {

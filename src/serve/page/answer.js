@@ -61,7 +61,21 @@ export function requestFields(settings) {
     if (settings.thinking) fields.chat_template_kwargs = { enable_thinking: settings.thinking === "on" };
     const { tools } = readTools(settings.tools);
     if (tools.length) fields.tools = tools;
+    const { schema } = readSchema(settings.schema);
+    if (schema) fields.response_format = { type: "json_schema", json_schema: { name: "answer", schema } };
     return fields;
+}
+
+// The schema that answers must follow, from what the user wrote: {schema, error}; neither when nothing is written.
+export function readSchema(json) {
+    if (!json?.trim()) return {};
+    try {
+        const schema = JSON.parse(json);
+        const isObject = schema !== null && typeof schema === "object" && !Array.isArray(schema);
+        return isObject ? { schema } : { error: 'A schema is an object: {"type": "object", …}' };
+    } catch (error) {
+        return { error: `Not JSON: ${error.message}` };
+    }
 }
 
 // Tool definitions from what the user wrote: {tools, error}.

@@ -3,7 +3,7 @@ import { useSignalEffect } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Bar } from "./bar.jsx";
 import { Composer } from "./composer.jsx";
-import { ConversationList } from "./conversation_list.jsx";
+import { ConversationList, ImportButton } from "./conversation_list.jsx";
 import { Figures } from "./figures.jsx";
 import { IconButton, Logo } from "./icons.jsx";
 import { KeyDialog } from "./key_dialog.jsx";
@@ -41,6 +41,7 @@ function Side() {
             <div class="brand">
                 <Logo />
                 <span>nibble</span>
+                <ImportButton />
             </div>
             <ConversationList onChosen={closeSides} />
             <p class="version">{state.version.value && `nibble ${state.version.value}`}</p>

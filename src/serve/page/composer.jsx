@@ -1,7 +1,7 @@
 // Where messages are written. Enter sends, Shift and Enter begins a line, Escape stops the answer.
 import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { readTools } from "./answer.js";
+import { readSchema, readTools } from "./answer.js";
 import { number } from "./format.js";
 import { Icon } from "./icons.jsx";
 import { hasKeyboard, isSend } from "./keyboard.js";
@@ -23,13 +23,14 @@ function Context() {
 }
 
 function Hints() {
-    const { thinking, tools, system } = state.settings.value;
+    const { thinking, tools, schema, system } = state.settings.value;
     const { tools: list } = readTools(tools);
     return (
         <p class="hints">
             {system?.trim() && <span>system prompt</span>}
             {thinking && <span>thinking {thinking}</span>}
             {list.length > 0 && <span>{list.length === 1 ? "1 tool" : `${list.length} tools`}</span>}
+            {readSchema(schema).schema && <span>JSON schema</span>}
             <Context />
         </p>
     );

@@ -1,5 +1,5 @@
 // The conversations that the browser keeps, newest first, in groups by age.
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { Icon, IconButton } from "./icons.jsx";
 import { useFocusAfter } from "./keyboard.js";
 import * as state from "./state.js";
@@ -98,6 +98,21 @@ function Group({ age, conversations, onChosen }) {
 function contains(conversation, text) {
     const texts = Object.values(conversation.nodes).map((node) => node.content);
     return [titleOf(conversation), ...texts].some((each) => each.toLowerCase().includes(text));
+}
+
+export function ImportButton() {
+    const input = useRef();
+    const read = () => {
+        const [file] = input.current.files;
+        if (file) state.importConversation(file);
+        input.current.value = ""; // the same file may be chosen again
+    };
+    return (
+        <>
+            <input ref={input} type="file" accept=".json,application/json" hidden onChange={read} />
+            <IconButton icon="load" label="Import a conversation" onClick={() => input.current.click()} />
+        </>
+    );
 }
 
 export function ConversationList({ onChosen }) {

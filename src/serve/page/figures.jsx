@@ -56,6 +56,7 @@ const PLOTS = [
     { name: "waiting", label: "Queue", unit: "requests waiting", write: whole },
     { name: "cache", label: "KV cache", unit: "in use", write: percent, most: 1 },
     { name: "hits", label: "Prefix cache", unit: "of prompts found", write: percent, most: 1 },
+    { name: "drafts", label: "Speculation", unit: "of drafts right", write: percent, most: 1, optional: true },
     { name: "firstToken", label: "First token", unit: "on average", write: seconds },
 ];
 
@@ -69,9 +70,10 @@ function curve(values, most) {
     });
 }
 
-function Plot({ name, label, unit, write, most }) {
+function Plot({ name, label, unit, write, most, optional }) {
     const values = samples.value.map((each) => each[name]);
     const now = values.findLast((value) => value !== null) ?? null;
+    if (optional && now === null) return null;
     const top = most ?? Math.max(1e-9, ...values.filter((value) => value !== null));
     const points = curve(values, top);
     const text = now === null ? "–" : write(now);

@@ -11,6 +11,7 @@ const SHAPES = {
     again: "M20 12a8 8 0 1 1-2.5-5.8M20 3v4.5h-4.5",
     trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
     save: "M12 4v11M7 10l5 5 5-5M5 20h14",
+    load: "M12 16V5M7 10l5-5 5 5M5 20h14",
     left: "M14 6l-6 6 6 6",
     right: "M10 6l6 6-6 6",
     down: "M6 9l6 6 6-6",

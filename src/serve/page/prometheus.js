@@ -18,6 +18,7 @@ const ratio = (part, whole) => (whole > 0 ? part / whole : null);
 export function figuresBetween(before, now, seconds) {
     const grown = (name) => Math.max(0, (now[name] ?? 0) - (before[name] ?? 0));
     const first = "vllm:time_to_first_token_seconds";
+    const drafts = "vllm:spec_decode_num";
     return {
         generated: grown("vllm:generation_tokens_total") / seconds,
         prompt: grown("vllm:prompt_tokens_total") / seconds,
@@ -25,6 +26,7 @@ export function figuresBetween(before, now, seconds) {
         waiting: now["vllm:num_requests_waiting"] ?? null,
         cache: now["vllm:kv_cache_usage_perc"] ?? null,
         hits: ratio(grown("vllm:prefix_cache_hits_total"), grown("vllm:prefix_cache_queries_total")),
+        drafts: ratio(grown(`${drafts}_accepted_tokens_total`), grown(`${drafts}_draft_tokens_total`)),
         firstToken: ratio(grown(`${first}_sum`), grown(`${first}_count`)),
     };
 }

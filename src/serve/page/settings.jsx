@@ -1,5 +1,5 @@
 // Settings of the conversation; a new one begins with the last ones used. Empty fields are left to the server.
-import { readTools } from "./answer.js";
+import { readSchema, readTools } from "./answer.js";
 import * as state from "./state.js";
 
 const NUMBERS = [
@@ -60,34 +60,47 @@ function Thinking() {
     );
 }
 
-const EXAMPLE = `[{"name": "get_weather",
+const TOOLS_EXAMPLE = `[{"name": "get_weather",
   "parameters": {
     "type": "object",
     "properties": {
       "city": {"type": "string"}}}}]`;
+const SCHEMA_EXAMPLE = `{"type": "object",
+ "properties": {
+   "year": {"type": "integer"}}}`;
 
-function Tools() {
-    const json = state.settings.value.tools;
-    const { error } = readTools(json);
+function JsonField({ name, label, example, hint, error }) {
     return (
         <label class="field">
-            Tools (JSON)
+            {label}
             <textarea
                 class="mono"
-                rows={6}
+                rows={example.split("\n").length + 1}
                 spellcheck={false}
-                name="tools"
-                placeholder={EXAMPLE}
-                value={json}
-                onInput={change("tools")}
+                name={name}
+                placeholder={example}
+                value={state.settings.value[name] ?? ""}
+                onInput={change(name)}
                 aria-invalid={Boolean(error)}
-                aria-describedby="tools-hint"
+                aria-describedby={`${name}-hint`}
             />
-            <span id="tools-hint" class={error ? "failure" : "hint"}>
-                {error ?? "Calls are shown; you give the results."}
+            <span id={`${name}-hint`} class={error ? "failure" : "hint"}>
+                {error ?? hint}
             </span>
         </label>
     );
+}
+
+function Tools() {
+    const { error } = readTools(state.settings.value.tools);
+    const hint = "Calls are shown; you give the results.";
+    return <JsonField name="tools" label="Tools (JSON)" example={TOOLS_EXAMPLE} hint={hint} error={error} />;
+}
+
+function Schema() {
+    const { error } = readSchema(state.settings.value.schema);
+    const hint = "Answers follow it, whatever the model would rather say.";
+    return <JsonField name="schema" label="JSON schema" example={SCHEMA_EXAMPLE} hint={hint} error={error} />;
 }
 
 export function Settings() {
@@ -115,6 +128,7 @@ export function Settings() {
                 ))}
             </div>
             <Tools />
+            <Schema />
             <div class="buttons">
                 <button type="button" onClick={reset}>
                     Reset all

@@ -6,7 +6,7 @@ import * as store from "./store.js";
 import { streamAnswer } from "./stream.js";
 import * as tree from "./tree.js";
 
-export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "" };
+export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "", schema: "" };
 
 export const conversations = signal([]); // newest first; among them the current one, once it holds a message
 export const current = signal(tree.createConversation(store.loadPreference("settings", DEFAULT_SETTINGS)));
@@ -101,6 +101,16 @@ export function exportConversation(id) {
     }.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+export async function importConversation(file) {
+    try {
+        const conversation = tree.readConversation(JSON.parse(await file.text()), settings.value);
+        put(conversation);
+        openConversation(conversation.id);
+    } catch (error) {
+        notice.value = { text: `${file.name} cannot be read: ${error.message}` };
+    }
 }
 
 // Another tab changed a conversation, or removed it. One that is answered here stays as it is.
