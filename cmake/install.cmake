@@ -1,4 +1,7 @@
 # The installed tree: program, library, manual pages and completions. The last two are written by the program itself.
+if(NOT TARGET nibble_shared)
+  return()
+endif()
 install(TARGETS nibble RUNTIME)
 install(TARGETS nibble_shared nibble_static)
 install(FILES include/nibble.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

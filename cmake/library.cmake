@@ -3,6 +3,11 @@
 nb_module(library nb_text nb_cpu nb_cuda nb_engine PkgConfig::XXHASH)
 target_include_directories(nb_library PUBLIC ${CMAKE_SOURCE_DIR}/include)
 
+# A sanitizer's runtime belongs to programs: builds with one have no library to install.
+if(NB_SANITIZE OR NB_FUZZ)
+  return()
+endif()
+
 set(objects)
 foreach(module base numeric text checkpoint model cpu cuda engine library)
   get_target_property(type nb_${module} TYPE)
