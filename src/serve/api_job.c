@@ -21,16 +21,23 @@ static void fail(nb_api_job *job, int status, const char *text)
     snprintf(job->fail_text, sizeof(job->fail_text), "%s", text);
 }
 
+static double milliseconds(int64_t from_us, int64_t to_us)
+{
+    return to_us > from_us ? 1e-3 * (double)(to_us - from_us) : 0;
+}
+
+// The first choice's waiting and the time to its first token; all of the request in the end.
 static void log_end(const nb_api_job *job)
 {
     nb_usage total = {0};
     for (int i = 0; i < job->n_choice; i++) total.n_output += job->choice[i].usage.n_output;
-    const nb_choice *first = job->n_choice ? &job->choice[0] : NULL;
-    nb_log(NB_LOG_INFO, "generated", "id=%s choices=%d prompt=%lld cached=%lld tokens=%lld finish=%s ms=%lld", job->id,
-           job->n_choice, first ? (long long)first->usage.n_prompt : 0LL,
-           first ? (long long)first->usage.n_cached : 0LL, (long long)total.n_output,
-           first && first->finish ? first->finish : "none",
-           (long long)((nb_clock_us() - nb_http_begin_us(job->exchange)) / 1000));
+    const nb_choice *first = &job->choice[0];
+    nb_log(NB_LOG_INFO, "generated",
+           "id=%s choices=%d prompt=%lld cached=%lld tokens=%lld finish=%s wait_ms=%.1f first_ms=%.1f ms=%.1f", job->id,
+           job->n_choice, (long long)first->usage.n_prompt, (long long)first->usage.n_cached, (long long)total.n_output,
+           first->finish ? first->finish : "none", milliseconds(first->queued_us, first->scheduled_us),
+           milliseconds(first->queued_us, first->first_us),
+           milliseconds(nb_http_begin_us(job->exchange), nb_clock_us()));
 }
 
 static void measure_prompts(const nb_api_job *job)
@@ -228,6 +235,9 @@ static void on_event(void *user, const nb_event *event)
     atomic_store(&c->id, event->request); // the submitting thread may not have come to it yet
     c->usage.n_prompt = event->n_prompt;
     c->usage.n_cached = event->n_cached;
+    c->queued_us = event->queued_us;
+    c->scheduled_us = event->scheduled_us;
+    c->first_us = event->first_us;
     if (!c->done) digest(c, event);
     measure(c, event);
     if (event->finish != NB_FINISH_NONE) drop(c->job);

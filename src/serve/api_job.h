@@ -34,6 +34,7 @@ typedef struct nb_choice {
     int stop_index;     // the stop string found, or -1
     int32_t stop_tok;   // the request's stop token drawn, or -1
     nb_usage usage;
+    int64_t queued_us, scheduled_us, first_us; // as events tell
     int64_t last_us;
     nb_str head;     // of each chunk, see openai_stream.h
     nb_buf logprobs; // not given out yet

@@ -24,6 +24,7 @@ static void set_defaults(nb_http_options *o)
     if (o->n_thread == 0) o->n_thread = NB_HTTP_THREADS;
     if (o->n_connection_max == 0) o->n_connection_max = NB_HTTP_CONNECTIONS_MAX;
     if (o->body_max_bytes == 0) o->body_max_bytes = NB_HTTP_BODY_MAX;
+    if (o->bodies_max_bytes == 0) o->bodies_max_bytes = NB_HTTP_BODIES_MAX;
     if (o->stream_buffer_max_bytes == 0) o->stream_buffer_max_bytes = NB_HTTP_STREAM_BUFFER_MAX;
     if (o->receive_timeout_s == 0) o->receive_timeout_s = NB_HTTP_RECEIVE_TIMEOUT_S;
 }

@@ -54,7 +54,7 @@ typedef struct nb_http_options { // zero means the default of serve_limits.h
     const char *ssl_certfile, *ssl_keyfile; // PEM; both or neither
     int n_thread;
     int n_connection_max;
-    int64_t body_max_bytes;
+    int64_t body_max_bytes, bodies_max_bytes; // of one request, of all together
     int64_t stream_buffer_max_bytes;
     int receive_timeout_s;
 } nb_http_options;

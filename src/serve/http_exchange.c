@@ -14,12 +14,18 @@ void nb_http_take(nb_http_exchange *e)
     e->n_ref++;
 }
 
+static void drop_body(nb_http_exchange *e)
+{
+    e->http->n_body_byte -= (int64_t)e->body.len;
+    nb_buf_drop(&e->body);
+}
+
 void nb_http_drop(nb_http_exchange *e)
 {
     if (--e->n_ref > 0) return;
     nb_http *http = e->http;
     pthread_mutex_destroy(&e->lock);
-    nb_buf_drop(&e->body);
+    drop_body(e);
     nb_buf_drop(&e->stream);
     nb_arena_close(e->arena);
     free(e);
@@ -152,27 +158,41 @@ static long long announced_length(struct MHD_Connection *connection)
 
 static enum MHD_Result dispatch(nb_http_exchange *e);
 
-// Decides what to do with the body before it comes: keep it, throw it away so that the client reads our answer when it
-// has sent everything, or answer at once.
+// The body of a request that is not admitted is thrown away, so that the client reads our answer when it has sent
+// everything. One that asks before it sends, or would send too much, is answered at once.
 static enum MHD_Result on_headers(nb_http_exchange *e)
 {
     long long n = announced_length(e->connection);
-    e->body_too_long = n > e->http->options.body_max_bytes;
     bool asks_first = MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, "Expect") != NULL;
-    if (e->body_too_long && (asks_first || n > NB_HTTP_DRAIN_MAX)) return dispatch(e);
+    nb_http_judge(e, n);
+    if (e->verdict != NB_HTTP_ADMITTED && (asks_first || n > NB_HTTP_DRAIN_MAX)) return dispatch(e);
     return MHD_YES;
+}
+
+static void refuse(nb_http_exchange *e, nb_http_verdict verdict)
+{
+    e->verdict = verdict;
+    drop_body(e);
+}
+
+static void keep(nb_http_exchange *e, const char *data, size_t n)
+{
+    const nb_http_options *o = &e->http->options;
+    if (e->n_received > o->body_max_bytes) {
+        refuse(e, NB_HTTP_TOO_LONG);
+    } else if (e->http->n_body_byte + (int64_t)n > o->bodies_max_bytes) {
+        refuse(e, NB_HTTP_NO_ROOM);
+    } else {
+        e->http->n_body_byte += (int64_t)n;
+        nb_buf_add(&e->body, data, n);
+    }
 }
 
 static enum MHD_Result on_data(nb_http_exchange *e, const char *data, size_t n)
 {
-    size_t n_max = (size_t)e->http->options.body_max_bytes;
-    if (!e->body_too_long && e->body.len + n <= n_max) {
-        nb_buf_add(&e->body, data, n);
-        return MHD_YES;
-    }
-    e->body_too_long = true;
-    e->body.len += n; // only counted from here on
-    return e->body.len <= NB_HTTP_DRAIN_MAX ? MHD_YES : MHD_NO;
+    e->n_received += (int64_t)n;
+    if (e->verdict == NB_HTTP_ADMITTED) keep(e, data, n);
+    return e->n_received <= NB_HTTP_DRAIN_MAX ? MHD_YES : MHD_NO;
 }
 
 // Queues the response if there is one; otherwise the connection sleeps until there is. MHD asks for a stream's bytes
@@ -203,7 +223,6 @@ static enum MHD_Result dispatch(nb_http_exchange *e)
     e->link->waiting_since_us = 0;
     bool hung_up = e->link->hung_up;
     pthread_mutex_unlock(&http->lock);
-    if (e->body_too_long) nb_buf_drop(&e->body);
     nb_http_take(e); // the handler's
     bool admitted = nb_http_admit(e);
     if (admitted && e->body.len > NB_HTTP_INLINE_BODY_MAX)

@@ -57,8 +57,21 @@ struct nb_http {
     nb_http_link *dead_link; // closed ones: the watcher frees them once it cannot hold an event of theirs
     int n_link;
     int n_exchange;
+    atomic_int_fast64_t n_body_byte; // of all exchanges
     atomic_uint_fast64_t n_request, n_gone, n_slow;
 };
+
+// What becomes of a request. Decided with its headers, so that no memory is spent on bodies that nobody will read.
+typedef enum nb_http_verdict {
+    NB_HTTP_ADMITTED,
+    NB_HTTP_PREFLIGHT,
+    NB_HTTP_DRAINING,
+    NB_HTTP_CROWDED,
+    NB_HTTP_UNKNOWN,
+    NB_HTTP_NO_KEY,
+    NB_HTTP_TOO_LONG,
+    NB_HTTP_NO_ROOM, // other requests' bodies take up what is allowed
+} nb_http_verdict;
 
 struct nb_http_exchange {
     nb_http *http;
@@ -68,8 +81,9 @@ struct nb_http_exchange {
     const char *id;
     const nb_http_route *route;
     nb_str path_rest;
-    nb_buf body;
-    bool body_too_long; // what comes is thrown away
+    nb_http_verdict verdict;
+    nb_buf body;        // kept only while admitted
+    int64_t n_received; // bytes of the body that came, kept or not
     bool preflight;
     const char *allow_origin; // the value of Access-Control-Allow-Origin, or NULL
     int64_t begin_us;
@@ -105,7 +119,9 @@ void nb_http_declare_gone(nb_http_exchange *exchange); // the caller has a refer
 void nb_http_resume(nb_http_exchange *exchange);       // exchange->lock is held
 
 // http_route.c
-// Finds the route of an exchange, or answers it: preflight, draining, 404, 405, 401, 413. True: the handler is to run.
+// Finds the route and the verdict, but for what the body will show. n_byte: of the body, as announced; -1: not said.
+void nb_http_judge(nb_http_exchange *exchange, int64_t n_byte);
+// Answers what is not admitted. True: the handler is to run.
 bool nb_http_admit(nb_http_exchange *exchange);
 const char *nb_http_allowed_origin(const nb_http *http, const char *origin); // see exchange->allow_origin
 

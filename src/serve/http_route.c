@@ -86,7 +86,7 @@ static void answer_unknown(nb_http_exchange *e)
 }
 
 // Anthropic's clients send their key in a header of its own.
-static bool is_admitted(nb_http_exchange *e)
+static bool has_key(nb_http_exchange *e)
 {
     const nb_auth *auth = e->http->options.auth;
     return nb_auth_admits(auth, nb_auth_bearer(nb_http_request_header(e, "Authorization"))) ||
@@ -101,29 +101,52 @@ static bool is_crowded(nb_http *http)
     return crowded;
 }
 
+void nb_http_judge(nb_http_exchange *e, int64_t n_byte)
+{
+    nb_http *http = e->http;
+    find_route(e);
+    if (e->preflight)
+        e->verdict = NB_HTTP_PREFLIGHT;
+    else if (http->draining && !(e->route && e->route->access == NB_HTTP_ALWAYS))
+        e->verdict = NB_HTTP_DRAINING;
+    else if (is_crowded(http))
+        e->verdict = NB_HTTP_CROWDED;
+    else if (!e->route)
+        e->verdict = NB_HTTP_UNKNOWN;
+    else if (e->route->access == NB_HTTP_KEYED && !has_key(e))
+        e->verdict = NB_HTTP_NO_KEY;
+    else if (n_byte > http->options.body_max_bytes)
+        e->verdict = NB_HTTP_TOO_LONG;
+}
+
 bool nb_http_admit(nb_http_exchange *e)
 {
-    const nb_http *http = e->http;
-    find_route(e);
-    if (e->preflight) {
-        answer_preflight(e);
-    } else if (http->draining && !(e->route && e->route->access == NB_HTTP_ALWAYS)) {
+    const nb_http_options *o = &e->http->options;
+    switch (e->verdict) {
+    case NB_HTTP_ADMITTED: return true;
+    case NB_HTTP_PREFLIGHT: answer_preflight(e); break;
+    case NB_HTTP_UNKNOWN: answer_unknown(e); break;
+    case NB_HTTP_DRAINING:
         nb_http_set_header(e, "Connection", "close");
         nb_http_error(e, 503, NULL, "shutting_down", "the server is shutting down");
-    } else if (is_crowded(e->http)) {
+        break;
+    case NB_HTTP_CROWDED:
         nb_http_set_header(e, "Connection", "close");
-        nb_http_error(e, 503, NULL, "too_many_connections", "more than %d connections", http->options.n_connection_max);
-    } else if (!e->route) {
-        answer_unknown(e);
-    } else if (e->route->access == NB_HTTP_KEYED && !is_admitted(e)) {
+        nb_http_error(e, 503, NULL, "too_many_connections", "more than %d connections", o->n_connection_max);
+        break;
+    case NB_HTTP_NO_KEY:
         nb_http_set_header(e, "WWW-Authenticate", "Bearer");
         nb_http_error(e, 401, NULL, "invalid_api_key",
                       "the API key is missing or wrong; send \"Authorization: Bearer KEY\"");
-    } else if (e->body_too_long) {
+        break;
+    case NB_HTTP_TOO_LONG:
         nb_http_error(e, 413, NULL, "request_too_large", "the body has more than %lld bytes",
-                      (long long)http->options.body_max_bytes);
-    } else {
-        return true;
+                      (long long)o->body_max_bytes);
+        break;
+    case NB_HTTP_NO_ROOM:
+        nb_http_error(e, 503, NULL, "too_many_bytes", "requests of together more than %lld bytes are under way",
+                      (long long)o->bodies_max_bytes);
+        break;
     }
     return false;
 }

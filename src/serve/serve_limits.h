@@ -6,6 +6,7 @@
 enum {
     NB_HTTP_BODY_MAX = 32 << 20,         // bytes of a request body: 413 above
     NB_HTTP_INLINE_BODY_MAX = 256 << 10, // bytes of a body that an HTTP thread itself deals with
+    NB_HTTP_BODIES_MAX = 1 << 30,        // bytes of all request bodies together: 503 above
     NB_HTTP_DRAIN_MAX = 256 << 20,       // bytes of a body that is too long, read so that the client can see its 413
     NB_HTTP_HEAD_MAX = 32 << 10,         // bytes of the request line and headers: 431 above
     NB_HTTP_CONNECTIONS_MAX = 4096,      // open at once: 503 above

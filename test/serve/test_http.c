@@ -499,6 +499,65 @@ static void a_request_that_dribbles_in_is_ended(void **state)
     close_house(&h);
 }
 
+// Bodies of requests that are under way share a limit; those without a key are not kept at all.
+static void bodies_share_a_limit(void **state)
+{
+    (void)state;
+    house h;
+    nb_error err = {0};
+    nb_auth *auth;
+    nb_buf r = {0}, request = {0}, body = {0};
+    const char *const key[] = {"key"};
+    nb_test_ok(nb_auth_open(key, 1, NULL, &auth, &err), &err);
+    open_house(&h, (nb_http_options){.bodies_max_bytes = 5000, .auth = auth});
+    h.auth = auth;
+    for (int i = 0; i < 3000; i++) nb_buf_add_char(&body, 'a');
+    nb_buf_printf(&request,
+                  "POST /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer key\r\n"
+                  "Content-Length: 3000\r\n\r\n%s",
+                  body.ptr);
+    int held = client_connect(h.port);
+    client_send(held, nb_buf_str(&request));
+    for (int i = 0; i < 10000 && h.n_thread == 0; i++) usleep(1000);
+    client_request(h.port, "POST /echo", "Authorization: Bearer key\r\n", nb_buf_str(&body), &r);
+    expect_error(nb_buf_str(&r), 503, "too_many_bytes");
+    assert_true(client_header(nb_buf_str(&r), "Retry-After").len > 0);
+    client_request(h.port, "POST /echo", "", nb_buf_str(&body), &r);
+    expect_error(nb_buf_str(&r), 401, "invalid_api_key");
+    assert_int_equal(client_request(h.port, "POST /echo", "Authorization: Bearer key\r\n", NB_STR("b"), &r), 200);
+    h.release = true;
+    assert_true(client_read(held, &r, 10000));
+    close(held);
+    wait_for(&h, is_idle);
+    assert_int_equal(client_request(h.port, "POST /echo", "Authorization: Bearer key\r\n", nb_buf_str(&body), &r), 200);
+    nb_buf_drop(&r);
+    nb_buf_drop(&body);
+    nb_buf_drop(&request);
+    close_house(&h);
+}
+
+// A key is asked for before the body comes.
+static void a_client_that_asks_first_learns_that_it_has_no_key(void **state)
+{
+    (void)state;
+    house h;
+    nb_error err = {0};
+    nb_auth *auth;
+    nb_buf r = {0};
+    const char *const key[] = {"key"};
+    nb_test_ok(nb_auth_open(key, 1, NULL, &auth, &err), &err);
+    open_house(&h, (nb_http_options){.auth = auth});
+    h.auth = auth;
+    int fd = client_connect(h.port);
+    client_send(fd, NB_STR("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n"));
+    assert_true(client_read_until(fd, &r, "invalid_api_key", 5000));
+    assert_int_equal(client_status(nb_buf_str(&r)), 401);
+    close(fd);
+    nb_buf_drop(&r);
+    wait_for(&h, has_no_link);
+    close_house(&h);
+}
+
 // One HTTP thread, and handlers that are busy with large bodies: small requests are served meanwhile.
 static void large_bodies_stall_nobody(void **state)
 {
@@ -733,6 +792,8 @@ int main(void)
         cmocka_unit_test(a_reader_that_never_reads_is_cancelled),
         cmocka_unit_test(a_client_that_leaves_a_stream_is_noticed),
         cmocka_unit_test(a_request_that_dribbles_in_is_ended),
+        cmocka_unit_test(bodies_share_a_limit),
+        cmocka_unit_test(a_client_that_asks_first_learns_that_it_has_no_key),
         cmocka_unit_test(large_bodies_stall_nobody),
         cmocka_unit_test(a_client_that_hangs_up_before_it_asks_is_forgotten),
         cmocka_unit_test(a_request_that_stops_half_way_gets_408),
