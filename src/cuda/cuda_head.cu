@@ -290,7 +290,7 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
     float sum = nb_warp_sum(part.raw_sum * expf(part.raw_top - raw_top)), lse = raw_top + logf(sum);
     nb_warp_argmax(&top, &tok);
     bool plain = r.sampling.temperature == 0 && !p.shaped;
-    if (tok >= p.vocab)
+    if (tok >= p.vocab || isnan(sum)) // nothing is allowed, or a logit is NaN
         tok = -1;
     else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE))
         tok = draw_token(p, r, z, top, &d);

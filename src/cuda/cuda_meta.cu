@@ -51,7 +51,7 @@ static int plan_seq(nb_cuda_ledger *l, const nb_batch *b, const nb_seq *s, nb_cu
             "batch: n_past is %d, but slot %d holds %d tokens, of which the %d drafts at the end can be dropped",
             s->n_past, s->slot, l->n_folded + l->n_journal, l->n_folded + l->n_journal - l->n_sure);
     if (b->tok[s->tok_first] == NB_TOKEN_LAST && !l->has_last)
-        return nb_error_set(err, NB_ERR_INPUT, "batch: a sequence starts with NB_TOKEN_LAST, but slot %d drew nothing",
+        return nb_error_set(err, NB_ERR_INPUT, "batch: a sequence starts with NB_TOKEN_LAST, but slot %d sampled nothing",
                             s->slot);
     bool room = keep + s->n_new <= NB_JOURNAL_ROWS;
     *out = {};
