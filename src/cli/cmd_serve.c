@@ -233,7 +233,7 @@ static int open_all(server *s, const char *name, nb_error *err)
     NB_TRY(nb_command_open(name, &session_options, &s->session, err));
     announce_speculation(&s->speculation, s->session.model);
     NB_TRY(open_engine(s, err));
-    if (nb_chat_open(s->session.folder, chat_template, &s->chat, &no_template) != NB_OK) {
+    if (nb_chat_open(s->session.text_folder, chat_template, &s->chat, &no_template) != NB_OK) {
         if (chat_template) return nb_error_set(err, NB_ERR_INPUT, "%s", no_template.text);
         nb_log(NB_LOG_WARN, "no chat template: chat requests will be refused", NULL);
     }

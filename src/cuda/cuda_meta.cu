@@ -51,8 +51,8 @@ static int plan_seq(nb_cuda_ledger *l, const nb_batch *b, const nb_seq *s, nb_cu
             "batch: n_past is %d, but slot %d holds %d tokens, of which the %d drafts at the end can be dropped",
             s->n_past, s->slot, l->n_folded + l->n_journal, l->n_folded + l->n_journal - l->n_sure);
     if (b->tok[s->tok_first] == NB_TOKEN_LAST && !l->has_last)
-        return nb_error_set(err, NB_ERR_INPUT, "batch: a sequence starts with NB_TOKEN_LAST, but slot %d sampled nothing",
-                            s->slot);
+        return nb_error_set(err, NB_ERR_INPUT,
+                            "batch: a sequence starts with NB_TOKEN_LAST, but slot %d sampled nothing", s->slot);
     bool room = keep + s->n_new <= NB_JOURNAL_ROWS;
     *out = {};
     out->gdn = {s->slot, s->n_past, s->n_new, s->tok_first, keep, room ? -1 : s->n_new - s->n_draft};
@@ -91,6 +91,7 @@ int nb_cuda_meta_check(const nb_cuda *d, const nb_batch *b, nb_error *err)
 static bool is_shaped(const nb_row *r)
 {
     const nb_sampling *s = &r->sampling;
+    if (!(r->flags & NB_ROW_SAMPLE)) return false;
     return r->n_bias || r->mask_first >= 0 || s->repetition_penalty != 1 || s->presence_penalty != 0 ||
            s->frequency_penalty != 0;
 }

@@ -68,9 +68,9 @@ int nb_session_open_model(const char *folder, const nb_session_options *options,
 
 int nb_session_open(const char *folder, const nb_session_options *options, nb_session *s, nb_error *err)
 {
-    *s = (nb_session){.folder = folder};
+    *s = (nb_session){.folder = folder, .text_folder = options->tokenizer ? options->tokenizer : folder};
     NB_TRY(open_weights(options, s, err));
-    NB_TRY(nb_tokenizer_open(options->tokenizer ? options->tokenizer : folder, &s->tokenizer, err));
+    NB_TRY(nb_tokenizer_open(s->text_folder, &s->tokenizer, err));
     return load_device(options, s, err);
 }
 

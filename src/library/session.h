@@ -27,7 +27,7 @@ typedef struct nb_session_options {
     }
 
 typedef struct nb_session {
-    const char *folder;
+    const char *folder, *text_folder; // of the weights; of tokenizer and chat template
     nb_checkpoint *ckpt;
     nb_model *model;
     nb_device *device;

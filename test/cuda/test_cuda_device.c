@@ -1,27 +1,19 @@
-// The CUDA device as a neighbour: wrong batches are refused and change nothing, results live until the next wait, and no
-// number of steps takes memory. The demo; skipped where there is no GPU.
-#include <stdio.h>
+// The CUDA device as a neighbour: wrong batches are refused and change nothing, results live until the next wait, and
+// no number of steps takes memory. The demo; skipped where there is no GPU.
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cuda/cuda_device.h"
-#include "numeric/random.h"
 #include "support/check.h"
 #include "support/demo.h"
-#include "support/drive.h"
+#include "support/random_steps.h"
 
 static nb_device *open_gpu(void)
 {
     nb_error err;
     nb_device *device;
     if (nb_cuda_open(&(nb_cuda_options){.gpu_memory_utilization = 0.5, .mtp = true}, &device, &err)) skip();
-    nb_reserve r = {.kv = NB_KV_FP8,
-                    .n_slot = NB_DRIVE_SEQS,
-                    .n_page = NB_DRIVE_SEQS * NB_DRIVE_PAGES,
-                    .max_tok = NB_DRIVE_TOKENS,
-                    .max_seq = NB_DRIVE_SEQS,
-                    .max_row = NB_DRIVE_TOKENS};
+    nb_reserve r = nb_random_steps_reserve(NB_KV_FP8);
     nb_test_ok(device->ops->load(device, nb_demo_get()->model, &err), &err);
     nb_test_ok(device->ops->reserve(device, &r, &err), &err);
     return device;
@@ -108,63 +100,25 @@ static void a_result_lives_until_the_next_wait(void **state)
     device->ops->close(device);
 }
 
-static uint32_t any(uint32_t n)
-{
-    static uint64_t counter;
-    return nb_random_philox(3, counter++, 0).v[0] % n;
-}
-
-// Random steps of all kinds over all slots: starts, chunks, decodes, drafts, copies.
-static void random_step(nb_drive *d, nb_drive_seq *seq)
-{
-    int32_t tok[96];
-    int n_seq = 1 + (int)any(NB_DRIVE_SEQS / 2), first = (int)any(NB_DRIVE_SEQS);
-    nb_drive_begin(d);
-    bool decode = any(3) > 0;
-    for (int i = 0; i < n_seq; i++) {
-        nb_drive_seq *s = &seq[(first + i) % NB_DRIVE_SEQS];
-        int n = s->n_past == 0 || !decode ? 1 + (int)any(90) : 1;
-        if (s->n_past + n + 16 > NB_DRIVE_PAGES * NB_PAGE_TOKENS) s->n_past = 0;
-        s->n_draft = n == 1 && any(4) == 0 && s->n_past ? (int)any(8) : 0;
-        s->n_propose = (int)any(3);
-        n += s->n_draft;
-        for (int k = 0; k < n; k++) tok[k] = (int32_t)any((uint32_t)nb_demo_get()->vocab);
-        int dropped = s->n_draft ? (int)any((uint32_t)s->n_draft + 1) : 0;
-        nb_drive_add(d, s, tok, n, any(2) ? NB_DRIVE_ALL : NB_DRIVE_LAST);
-        s->n_past -= dropped;
-    }
-    nb_drive_run(d);
-}
-
-static long resident_pages(void)
-{
-    long total = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%ld %ld", &total, &resident) != 2) resident = 0;
-    if (f) fclose(f);
-    return resident;
-}
-
 static void steps_take_no_memory(void **state)
 {
     (void)state;
-    enum { WARM = 400, STEPS = 3000, SLACK_PAGES = 1024 };
+    enum { WARM = 400, STEPS = 3000, SLACK_BYTES = 4 << 20 };
     nb_device *device = open_gpu();
-    nb_drive *d = nb_drive_open(device);
-    nb_drive_seq seq[NB_DRIVE_SEQS];
+    nb_random_steps r;
     nb_memory before, after;
-    long resident = 0;
-    for (int i = 0; i < NB_DRIVE_SEQS; i++) seq[i] = nb_drive_seq_make(i, i * NB_DRIVE_PAGES, 1);
-    for (int i = 0; i < WARM + STEPS; i++) {
-        if (i == WARM) device->ops->memory(device, &before), resident = resident_pages();
-        random_step(d, seq);
-    }
+    nb_random_steps_open(&r, device, nb_demo_get()->vocab);
+    nb_random_steps_run(&r, WARM);
+    device->ops->memory(device, &before);
+    int64_t resident = nb_random_steps_resident();
+    nb_random_steps_run(&r, STEPS);
     device->ops->memory(device, &after);
-    print_message("%d steps: %lld bytes of the GPU and %ld pages of the host more\n", STEPS,
-                  (long long)(before.free_bytes - after.free_bytes), resident_pages() - resident);
+    int64_t more = nb_random_steps_resident() - resident;
+    print_message("%d steps: %lld bytes of the GPU and %lld of the host more\n", STEPS,
+                  (long long)(before.free_bytes - after.free_bytes), (long long)more);
     assert_int_equal(after.free_bytes, before.free_bytes);
-    assert_true(resident_pages() - resident < SLACK_PAGES);
-    free(d);
+    assert_true(more < SLACK_BYTES);
+    nb_random_steps_close(&r);
     device->ops->close(device);
 }
 

@@ -1,7 +1,7 @@
 // What must not change a sequence on the GPU: how its prompt is cut, what else is in the batch, where its pages and its
 // slot lie, drafts that were proposed and rejected, copies of its slot, steps submitted ahead. Other kernels and other
-// orders of sums serve these cases, so logits may differ by BOUND, and the likeliest token is the same wherever it leads
-// by more (docs/numerics.md). The demo; skipped where there is no GPU.
+// orders of sums serve these cases, so logits may differ by BOUND, and the likeliest token is the same wherever it
+// leads by more (docs/numerics.md). The demo; skipped where there is no GPU.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +177,8 @@ static void check_drafts(nb_device *device, const float *want, int n_draft, int 
     nb_drive_prefill(d, &seq, prompt(), PROMPT, PROMPT, (int)vocab(), got);
     for (int at = 0; at < DECODE;) {
         int32_t tok[NB_JOURNAL_ROWS];
-        for (int i = 0; i <= n_draft; i++) tok[i] = i <= n_right ? prompt()[PROMPT + at + i] : (int32_t)(77 * i + at + 1);
+        for (int i = 0; i <= n_draft; i++)
+            tok[i] = i <= n_right ? prompt()[PROMPT + at + i] : (int32_t)(77 * i + at + 1);
         seq.n_draft = n_draft;
         nb_drive_begin(d);
         nb_drive_add(d, &seq, tok, n_draft + 1, NB_DRIVE_ALL);

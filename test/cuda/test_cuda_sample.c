@@ -1,6 +1,6 @@
-// Drawing on the GPU against the CPU's sampler, which is the definition, on the same logits: the GPU's own. Every option
-// of nb_sampling alone and mixed, history, bias and masks, also where nothing can be drawn; log-probabilities, ranks and
-// the likeliest tokens. The demo's logits; skipped where there is no GPU.
+// Drawing on the GPU against the CPU's sampler, which is the definition, on the same logits: the GPU's own. Every
+// option of nb_sampling alone and mixed, history, bias and masks, also where nothing can be drawn; log-probabilities,
+// ranks and the likeliest tokens. The demo's logits; skipped where there is no GPU.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
