@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "base/threads.h"
+#include "model/bind.h"
 }
 
 enum { BUFFER_BYTES = 64 << 20, PIECE_MAX = 4096, CHUNK_BYTES = 256 << 20, COPY_BYTES = 1 << 20 };
@@ -46,8 +47,9 @@ int nb_cuda_weight_alloc(nb_cuda *d, int64_t n_byte, void **out, nb_error *err)
 {
     nb_cuda_weights *w = &d->weights;
     n_byte = (n_byte + NB_CUDA_ALIGN - 1) / NB_CUDA_ALIGN * NB_CUDA_ALIGN;
+    bool own = n_byte > w->left && n_byte > CHUNK_BYTES / 8; // a block of its own: the last one keeps its rest
     if (n_byte > w->left) {
-        int64_t size = n_byte > CHUNK_BYTES ? n_byte : CHUNK_BYTES;
+        int64_t size = own ? n_byte : CHUNK_BYTES;
         if (w->n_chunk == NB_CUDA_CHUNK_MAX)
             return nb_error_set(err, NB_ERR_MEMORY, "the weights need too many blocks");
         cudaError_t code = cudaMalloc(&w->chunk[w->n_chunk], (size_t)size);
@@ -55,11 +57,12 @@ int nb_cuda_weight_alloc(nb_cuda *d, int64_t n_byte, void **out, nb_error *err)
             return nb_error_set(err, NB_ERR_MEMORY,
                                 "the weights do not fit on the GPU: %lld MiB are loaded, %lld more were refused",
                                 (long long)(w->total >> 20), (long long)(size >> 20));
-        w->chunk_bytes[w->n_chunk] = size;
-        w->at = (uint8_t *)w->chunk[w->n_chunk++], w->left = size;
+        w->chunk_bytes[w->n_chunk++] = size;
+        if (!own) w->at = (uint8_t *)w->chunk[w->n_chunk - 1], w->left = size;
     }
-    *out = w->at;
-    w->at += n_byte, w->left -= n_byte, w->total += n_byte;
+    *out = own ? w->chunk[w->n_chunk - 1] : w->at;
+    if (!own) w->at += n_byte, w->left -= n_byte;
+    w->total += n_byte;
     return NB_OK;
 }
 
@@ -438,10 +441,38 @@ static int load_all(loader *l)
     return NB_OK;
 }
 
+typedef struct weight_count {
+    int64_t n_byte;
+    bool mtp;
+} weight_count;
+
+static int add_bytes(void *user, const nb_bound *bound, nb_error *err)
+{
+    (void)err;
+    weight_count *count = (weight_count *)user;
+    if (bound->linear && (count->mtp || bound->role != NB_ROLE_MTP)) count->n_byte += nb_linear_bytes(bound->linear);
+    return NB_OK;
+}
+
+// Said before minutes are spent on loading.
+static int check_room(const nb_cuda *d, const nb_model *model, nb_error *err)
+{
+    size_t free_bytes = 0, total = 0;
+    weight_count count = {0, d->options.mtp};
+    NB_TRY(nb_model_walk(model, add_bytes, &count, err));
+    NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
+    if (count.n_byte <= (int64_t)free_bytes) return NB_OK;
+    return nb_error_set(err, NB_ERR_MEMORY,
+                        "the weights take %.1f GB; GPU %d has %.1f GB free of %.1f: a quantized checkpoint or a GPU "
+                        "with more memory is needed",
+                        (double)count.n_byte / 1e9, d->options.ordinal, (double)free_bytes / 1e9, (double)total / 1e9);
+}
+
 int nb_cuda_load(nb_cuda *d, const nb_model *model, nb_error *err)
 {
     loader l = {};
     NB_TRY(supported(&model->config, err));
+    NB_TRY(check_room(d, model, err));
     d->model = model;
     d->weights.layer = (nb_cuda_layer *)calloc((size_t)model->config.num_hidden_layers, sizeof(nb_cuda_layer));
     l.d = d, l.err = err, l.team = nb_threads_open(0);

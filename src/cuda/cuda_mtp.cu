@@ -10,6 +10,7 @@
 // known on the device only, so anchor_kernel finds it and writes the sequences' lengths for attention; the host laid
 // out everything else (cuda_meta_mtp.cu). Keys of proposals go behind the confirmed ones, over rejected ones, or into
 // the sequence's tail page; they are written again when their tokens are absorbed.
+#include "cuda/cuda_product.h"
 #include "cuda/cuda_step.h"
 
 #include "cuda/cuda_route.cuh"
@@ -199,7 +200,7 @@ static int absorb(const nb_cuda_step *step)
     m.attention_seq = step->m->mtp_attention_seq, m.tile = step->m->mtp_tile, m.tok_seq = step->m->mtp_tok_seq;
     m.page = step->m->page;
     nb_cuda_step s = *step;
-    s.m = &m;
+    s.m = &m, s.at.wgmma = d->wgmma && m.n_tok >= NB_PRODUCT_MIN_TOKENS;
     NB_TRY(nb_cuda_start(&s.at, absorb_kernel, m.n_tok, NORM_THREADS, 0, s.err, args_of(step),
                          (const nb_mtp_row *)(d->meta + step->m->mtp_row)));
     NB_TRY(mix(&s));
@@ -217,7 +218,7 @@ static int propose(const nb_cuda_step *step, int round)
     m.attention_seq = step->m->draft_seq, m.tile = step->m->draft_tile, m.tok_seq = step->m->draft_tok_seq;
     m.page = step->m->draft_page;
     nb_cuda_step s = *step;
-    s.m = &m;
+    s.m = &m, s.at.wgmma = d->wgmma && m.n_tok >= NB_PRODUCT_MIN_TOKENS;
     mtp_args p = args_of(step);
     NB_TRY(nb_cuda_start(&s.at, draft_kernel, n, NORM_THREADS, 0, s.err, p, round));
     NB_TRY(mix(&s));

@@ -1,6 +1,6 @@
 // Calibration on the GPU finds the inputs that it finds on the CPU: the largest input of every matrix that becomes FP8,
-// on the demo and its held-out text, within TOLERANCE (inputs are bf16 on the GPU, and sums have another order). Skipped
-// where there is no GPU.
+// on the demo and its held-out text, within TOLERANCE (inputs are bf16 on the GPU, and sums have another order).
+// Skipped where there is no GPU.
 #include <math.h>
 
 #include "base/file.h"

@@ -12,7 +12,7 @@
 #include "support/drive.h"
 
 enum { PROMPT = 135, DECODE = 8, TRACE = PROMPT + DECODE };
-static const double BOUND = 0.25;
+static const double BOUND = 0.4;
 
 static const int32_t *prompt(void)
 {
