@@ -131,18 +131,6 @@ nb_expr nb_grammar_json_text(nb_grammar *g, nb_str text)
     return nb_grammar_seq(g, &seq);
 }
 
-nb_expr nb_grammar_json_literal(nb_grammar *g, const json_t *value)
-{
-    if (json_is_string(value) && !nb_json_big_integer(value).ptr)
-        return nb_grammar_json_quoted(
-            g, nb_grammar_json_text(g, (nb_str){json_string_value(value), json_string_length(value)}));
-    nb_buf text = {0};
-    nb_json_write(value, &text);
-    nb_expr x = nb_grammar_bytes(g, nb_buf_str(&text));
-    nb_buf_drop(&text);
-    return x;
-}
-
 // ---- Numbers
 
 static nb_expr digits(nb_grammar *g, int lo, int hi)
@@ -209,6 +197,59 @@ static nb_expr list_of(const nb_grammar_json *j, const char *open, nb_expr membe
     nb_expr_list_add(&seq, line);
     nb_expr_list_add(&seq, nb_grammar_text(g, close));
     return nb_grammar_seq(g, &seq);
+}
+
+static nb_expr literal_of_list(const nb_grammar_json *j, const json_t *list)
+{
+    nb_grammar *g = j->g;
+    nb_expr_list seq = {0};
+    const json_t *item;
+    size_t i;
+    nb_expr_list_add(&seq, nb_grammar_text(g, "["));
+    json_array_foreach(list, i, item)
+    {
+        if (i > 0) nb_expr_list_add(&seq, nb_grammar_text(g, ","));
+        nb_expr_list_add(&seq, nb_grammar_json_line(j));
+        nb_expr_list_add(&seq, nb_grammar_json_literal(j, item));
+    }
+    nb_expr_list_add(&seq, nb_grammar_json_line(j));
+    nb_expr_list_add(&seq, nb_grammar_text(g, "]"));
+    return nb_grammar_seq(g, &seq);
+}
+
+static nb_expr literal_of_object(const nb_grammar_json *j, const json_t *object)
+{
+    nb_grammar *g = j->g;
+    nb_expr_list seq = {0};
+    const char *key;
+    json_t *value;
+    nb_expr_list_add(&seq, nb_grammar_text(g, "{"));
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (seq.n > 1) nb_expr_list_add(&seq, nb_grammar_text(g, ","));
+        nb_expr_list_add(&seq, nb_grammar_json_line(j));
+        nb_expr_list_add(&seq, nb_grammar_json_quoted(g, nb_grammar_json_text(g, nb_str_from(key))));
+        nb_expr_list_add(&seq, nb_grammar_json_colon(j));
+        nb_expr_list_add(&seq, nb_grammar_json_literal(j, value));
+    }
+    nb_expr_list_add(&seq, nb_grammar_json_line(j));
+    nb_expr_list_add(&seq, nb_grammar_text(g, "}"));
+    return nb_grammar_seq(g, &seq);
+}
+
+nb_expr nb_grammar_json_literal(const nb_grammar_json *j, const json_t *value)
+{
+    nb_grammar *g = j->g;
+    if (json_is_array(value)) return literal_of_list(j, value);
+    if (json_is_object(value)) return literal_of_object(j, value);
+    if (json_is_string(value) && !nb_json_big_integer(value).ptr)
+        return nb_grammar_json_quoted(
+            g, nb_grammar_json_text(g, (nb_str){json_string_value(value), json_string_length(value)}));
+    nb_buf text = {0};
+    nb_json_write(value, &text);
+    nb_expr x = nb_grammar_bytes(g, nb_buf_str(&text));
+    nb_buf_drop(&text);
+    return x;
 }
 
 static nb_expr any_value(const nb_grammar_json *j)

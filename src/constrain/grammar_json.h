@@ -32,7 +32,7 @@ nb_expr nb_grammar_json_char(nb_grammar *g, const nb_char_set *set); // plain fo
 nb_expr nb_grammar_json_any_char(nb_grammar *g);                     // plain form
 nb_expr nb_grammar_json_quoted(nb_grammar *g, nb_expr content);
 nb_expr nb_grammar_json_text(nb_grammar *g, nb_str text); // one string's content in plain form, without quotes
-nb_expr nb_grammar_json_literal(nb_grammar *g, const json_t *value);
+nb_expr nb_grammar_json_literal(const nb_grammar_json *j, const json_t *value);
 nb_expr nb_grammar_json_integer(nb_grammar *g); // any; contains no calls, as all that follows
 nb_expr nb_grammar_json_decimal(nb_grammar *g); // a number without an exponent
 

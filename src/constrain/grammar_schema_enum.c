@@ -36,7 +36,7 @@ int nb_schema_enum(nb_schema *s, const json_t *flat, const char *path, nb_expr *
         if ((type == NB_TYPE_OBJECT || type == NB_TYPE_ARRAY) && speaks_of_containers(flat))
             code = nb_schema_refuse(s, path, "enum", "lists objects or arrays beside keywords for them");
         if (type & (NB_TYPE_INTEGER | NB_TYPE_NUMBER) && !nb_schema_number_fits(flat, value)) continue;
-        nb_expr_list_add(type == NB_TYPE_STRING ? &strings : &others, nb_grammar_json_literal(s->g, value));
+        nb_expr_list_add(type == NB_TYPE_STRING ? &strings : &others, nb_grammar_json_literal(s->json, value));
     }
     nb_expr x = nb_grammar_any(s->g, &strings);
     if (!unsaid) x = nb_grammar_both(s->g, x, nb_grammar_json_quoted(s->g, content));

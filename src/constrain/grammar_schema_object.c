@@ -237,7 +237,8 @@ static int read_counts(maker *m)
     NB_TRY(nb_schema_count(s, m->flat, m->path, "maxProperties", -1, &m->most));
     if (m->least <= m->n_required) m->least = 0;
     if (m->most >= m->n_property && !m->has_others) m->most = -1;
-    if (m->least > m->n_property + (m->has_others && m->most < 0))
+    bool sure = m->has_others && (m->most < 0 || m->least <= 1);
+    if (m->least > m->n_property + sure)
         return nb_schema_refuse(s, m->path, "minProperties",
                                 m->has_others
                                     ? "counts properties that have no name in the schema, which is not supported"

@@ -7,16 +7,18 @@
 #include "constrain/grammar_schema_internal.h"
 
 typedef struct tool {
+    const json_t *tools; // all of them
     const char *name;
     const json_t *parameters; // NULL: none are described
     bool strict;
 } tool;
 
-static tool tool_of(const json_t *item)
+static tool tool_of(const json_t *tools, const json_t *item)
 {
     const json_t *function = json_object_get(item, "function"), *own = json_is_object(function) ? function : item;
     const json_t *parameters = json_object_get(own, "parameters");
     return (tool){
+        .tools = tools,
         .name = json_string_value(json_object_get(own, "name")),
         .parameters = json_is_object(parameters) ? parameters : NULL,
         .strict = json_is_true(json_object_get(own, "strict")),
@@ -60,46 +62,84 @@ static int hermes_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_er
 
 static const char *const closing_tags[] = {"</parameter>", "</function>", "</tool_call>", "\n<parameter=", NULL};
 
-// A string as it is: what the schema says of it, without what the parser would take for the value's end.
-static int raw_string(nb_schema *s, const json_t *flat, const char *path, nb_expr *out)
+// A parameter being translated. The parser decides by `types`, its reading of the schema, what a text means: where
+// strings are possible it is one (or null), where they are not it is JSON, and with 0 it is what it looks like.
+typedef struct value_maker {
+    nb_schema *s;
+    const char *path;
+    unsigned types;
+} value_maker;
+
+static bool reads_as_string(const value_maker *v)
 {
-    nb_grammar *g = s->g;
-    nb_expr text = text_without(g, closing_tags), form;
+    return v->types & NB_TYPE_STRING;
+}
+
+// Texts that look like another value than a string, and some more.
+static nb_expr like_json(nb_grammar *g)
+{
+    nb_char_set blank = {0}, sign = {0}, bracket = {0};
+    nb_char_set_add(&blank, '\t', '\r');
+    nb_char_set_add(&blank, ' ', ' ');
+    nb_char_set_add(&sign, '+', '9');
+    nb_char_set_add(&sign, 'E', 'E');
+    nb_char_set_add(&sign, 'e', 'e');
+    nb_char_set_add(&bracket, '[', '[');
+    nb_char_set_add(&bracket, '{', '{');
+    nb_expr space = nb_grammar_repeat(g, nb_grammar_chars(g, &blank), 0, NB_REPEAT_FOREVER);
+    nb_expr any = nb_grammar_repeat(g, nb_grammar_any_char(g), 0, NB_REPEAT_FOREVER);
+    nb_expr_list forms = {0};
+    nb_expr_list_add(&forms, nb_grammar_repeat(g, nb_grammar_chars(g, &sign), 0, NB_REPEAT_FOREVER));
+    nb_expr_list_add(&forms, nb_grammar_seq2(g, nb_grammar_chars(g, &bracket), any));
+    nb_expr_list_add(&forms, nb_grammar_text(g, "true"));
+    nb_expr_list_add(&forms, nb_grammar_text(g, "false"));
+    nb_expr_list_add(&forms, nb_grammar_text(g, "null"));
+    nb_char_set_drop(&blank);
+    nb_char_set_drop(&sign);
+    nb_char_set_drop(&bracket);
+    return seq3(g, space, nb_grammar_any(g, &forms), space);
+}
+
+// A string as it is: what the schema says of it, without what the parser would take for the value's end.
+static int raw_string(const value_maker *v, const json_t *flat, nb_expr *out)
+{
+    nb_grammar *g = v->s->g;
+    nb_expr form;
     bool unsaid;
-    NB_TRY(nb_schema_content(s, flat, path, &unsaid, &form));
-    *out = unsaid ? text : nb_grammar_both(g, text, form);
+    *out = text_without(g, closing_tags);
+    NB_TRY(nb_schema_content(v->s, flat, v->path, &unsaid, &form));
+    if (!unsaid) *out = nb_grammar_both(g, *out, form);
+    if (v->types == 0 && nb_schema_types(flat) != 0) *out = nb_grammar_minus(g, *out, like_json(g));
+    if (v->types & NB_TYPE_NULL && !unsaid) *out = nb_grammar_minus(g, *out, nb_grammar_text(g, "null"));
     return NB_OK;
 }
 
 // Listed strings stand as they are, other listed values as JSON.
-static nb_expr listed(nb_schema *s, const json_t *flat)
+static nb_expr listed(const value_maker *v, const json_t *flat)
 {
+    nb_grammar *g = v->s->g;
     const json_t *value;
-    nb_expr_list forms = {0};
+    nb_expr_list strings = {0}, others = {0};
     size_t i;
     json_array_foreach(json_object_get(flat, "enum"), i, value)
     {
-        if (nb_schema_type_of(value) != NB_TYPE_STRING)
-            nb_expr_list_add(&forms, nb_grammar_json_literal(s->g, value));
-        else
-            nb_expr_list_add(&forms,
-                             nb_grammar_bytes(s->g, (nb_str){json_string_value(value), json_string_length(value)}));
+        unsigned type = nb_schema_type_of(value);
+        if (type == NB_TYPE_STRING)
+            nb_expr_list_add(&strings,
+                             nb_grammar_bytes(g, (nb_str){json_string_value(value), json_string_length(value)}));
+        else if (!reads_as_string(v) || type == NB_TYPE_NULL)
+            nb_expr_list_add(&others, nb_grammar_json_literal(v->s->json, value));
     }
-    return nb_grammar_any(s->g, &forms);
+    nb_expr x = nb_grammar_any(g, &strings);
+    if (v->types == 0) x = nb_grammar_minus(g, x, like_json(g));
+    x = nb_grammar_both(g, x, text_without(g, closing_tags));
+    nb_expr_list_add(&others, v->types & NB_TYPE_NULL ? nb_grammar_minus(g, x, nb_grammar_text(g, "null")) : x);
+    return nb_grammar_any(g, &others);
 }
 
-static json_t *without_strings(const json_t *schema, unsigned types)
-{
-    json_t *only = json_pack("{s:o}", "type", nb_schema_write_types(types & ~(unsigned)NB_TYPE_STRING));
-    json_t *both = nb_schema_both(schema, only);
-    json_decref(only);
-    return both;
-}
+static int parameter_value(const value_maker *v, const json_t *schema, int depth, nb_expr *out);
 
-static int parameter_value(nb_schema *s, const json_t *schema, const char *path, int depth, nb_expr *out);
-
-static int any_parameter_value(nb_schema *s, const json_t *flat, const char *keyword, const char *path, int depth,
-                               nb_expr *out)
+static int any_parameter_value(const value_maker *v, const json_t *flat, const char *keyword, int depth, nb_expr *out)
 {
     json_t *rest = json_copy((json_t *)flat);
     const json_t *branch;
@@ -111,44 +151,49 @@ static int any_parameter_value(nb_schema *s, const json_t *flat, const char *key
     {
         nb_expr x = 0;
         json_t *both = nb_schema_both(json_object_size(rest) ? rest : NULL, branch);
-        if (code == NB_OK) code = parameter_value(s, both, path, depth + 1, &x);
+        if (code == NB_OK) code = parameter_value(v, both, depth + 1, &x);
         nb_expr_list_add(&forms, x);
         json_decref(both);
     }
     json_decref(rest);
-    *out = nb_grammar_any(s->g, &forms);
+    *out = nb_grammar_any(v->s->g, &forms);
     return code;
 }
 
-// Strings raw, and what is of another type as JSON.
-static int typed_value(nb_schema *s, const json_t *schema, const json_t *flat, const char *path, nb_expr *out)
+static nb_expr json_value(const value_maker *v, const json_t *schema, unsigned types)
 {
-    unsigned types = nb_schema_types(flat);
+    json_t *only = json_pack("{s:o}", "type", nb_schema_write_types(types));
+    nb_expr x = nb_schema_call_both(v->s, schema, only, v->path);
+    json_decref(only);
+    return x;
+}
+
+static int typed_value(const value_maker *v, const json_t *schema, const json_t *flat, nb_expr *out)
+{
+    unsigned types = nb_schema_types(flat), others = types & ~(unsigned)NB_TYPE_STRING;
     if (json_object_get(flat, NB_SCHEMA_NEVER)) return NB_OK;
-    if (types == 0) types = NB_TYPE_STRING; // the parser takes text for the value that it looks like
-    if (types & NB_TYPE_STRING) NB_TRY(raw_string(s, flat, path, out));
-    if (types == NB_TYPE_STRING) return NB_OK;
-    json_t *rest = types & NB_TYPE_STRING ? without_strings(schema, types) : json_incref((json_t *)schema);
-    *out = nb_grammar_any2(s->g, *out, nb_schema_call(s, rest, path));
-    json_decref(rest);
+    if ((types == 0 || types & NB_TYPE_STRING) && (reads_as_string(v) || v->types == 0))
+        NB_TRY(raw_string(v, flat, out));
+    if (reads_as_string(v)) others &= v->types & NB_TYPE_NULL;
+    if (others) *out = nb_grammar_any2(v->s->g, *out, json_value(v, schema, others));
     return NB_OK;
 }
 
-static int parameter_value(nb_schema *s, const json_t *schema, const char *path, int depth, nb_expr *out)
+static int parameter_value(const value_maker *v, const json_t *schema, int depth, nb_expr *out)
 {
     json_t *flat = NULL;
-    *out = nb_grammar_nothing(s->g);
-    if (depth > NB_SCHEMA_REFS_MAX) return nb_schema_refuse(s, path, "anyOf", "is nested too deeply");
-    NB_TRY(nb_schema_flatten(s, schema, path, 0, &flat));
+    *out = nb_grammar_nothing(v->s->g);
+    if (depth > NB_SCHEMA_REFS_MAX) return nb_schema_refuse(v->s, v->path, "anyOf", "is nested too deeply");
+    NB_TRY(nb_schema_flatten(v->s, schema, v->path, 0, &flat));
     int code = NB_OK;
     if (json_object_get(flat, "anyOf"))
-        code = any_parameter_value(s, flat, "anyOf", path, depth, out);
+        code = any_parameter_value(v, flat, "anyOf", depth, out);
     else if (json_object_get(flat, "oneOf"))
-        code = any_parameter_value(s, flat, "oneOf", path, depth, out);
+        code = any_parameter_value(v, flat, "oneOf", depth, out);
     else if (json_object_get(flat, "enum"))
-        *out = listed(s, flat);
+        *out = listed(v, flat);
     else
-        code = typed_value(s, schema, flat, path, out);
+        code = typed_value(v, schema, flat, out);
     json_decref(flat);
     return code;
 }
@@ -182,7 +227,7 @@ static bool is_listed(const json_t *names, const char *name)
 }
 
 // In the order of the schema, whatever is required among them.
-static int described_parameters(nb_schema *s, const json_t *flat, nb_expr *out)
+static int described_parameters(nb_schema *s, const tool *t, const json_t *flat, nb_expr *out)
 {
     const json_t *required = json_object_get(flat, "required");
     const char *key;
@@ -192,27 +237,37 @@ static int described_parameters(nb_schema *s, const json_t *flat, nb_expr *out)
     json_object_foreach(json_object_get(flat, "properties"), key, schema)
     {
         nb_expr value = 0;
-        if (code == NB_OK) code = parameter_value(s, schema, nb_schema_path(s, "#", "properties", key), 0, &value);
+        value_maker v = {.s = s, .path = nb_schema_path(s, "#", "properties", key)};
+        nb_tool_schema_parameter(t->tools, nb_str_from(t->name), nb_str_from(key), &v.types);
+        if (code == NB_OK) code = parameter_value(&v, schema, 0, &value);
         nb_expr x = parameter(s->g, nb_grammar_text(s->g, key), value);
         nb_expr_list_add(&list, is_listed(required, key) ? x : nb_grammar_optional(s->g, x));
+    }
+    for (size_t i = 0; i < json_array_size(required); i++) {
+        const char *name = json_string_value(json_array_get(required, i));
+        if (!name || json_object_get(json_object_get(flat, "properties"), name)) continue;
+        nb_expr_list_add(&list, parameter(s->g, nb_grammar_text(s->g, name), text_without(s->g, closing_tags)));
     }
     *out = nb_grammar_seq(s->g, &list);
     return code;
 }
 
-static int xml_parameters(nb_schema *s, const json_t *parameters, nb_expr *out)
+static int xml_parameters(nb_schema *s, const tool *t, nb_expr *out)
 {
+    static const char *const other[] = {"anyOf",         "oneOf",         "patternProperties",
+                                        "propertyNames", "minProperties", "maxProperties"};
     json_t *flat = NULL;
-    NB_TRY(nb_schema_flatten(s, parameters, "#", 0, &flat));
+    NB_TRY(nb_schema_flatten(s, t->parameters, "#", 0, &flat));
     int code = NB_OK;
-    if (json_object_get(flat, "anyOf") || json_object_get(flat, "oneOf"))
-        code = nb_schema_refuse(s, "#", json_object_get(flat, "anyOf") ? "anyOf" : "oneOf",
-                                "is not supported at the top of a function's parameters with this tool-call parser");
-    else if (json_object_size(json_object_get(flat, "properties")) == 0)
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]) && code == NB_OK; i++)
+        if (json_object_get(flat, other[i]))
+            code = nb_schema_refuse(
+                s, "#", other[i], "is not supported at the top of a function's parameters with this tool-call parser");
+    if (code == NB_OK && json_object_size(json_object_get(flat, "properties")) == 0)
         *out = json_is_false(json_object_get(flat, "additionalProperties")) ? nb_grammar_empty(s->g)
                                                                             : free_parameters(s->g);
-    else
-        code = described_parameters(s, flat, out);
+    else if (code == NB_OK)
+        code = described_parameters(s, t, flat, out);
     json_decref(flat);
     return code;
 }
@@ -226,7 +281,7 @@ static int xml_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error
     if (t->parameters) {
         nb_schema_open(&s, json, t->parameters, err);
         s.raw = true;
-        code = xml_parameters(&s, t->parameters, &parameters);
+        code = xml_parameters(&s, t, &parameters);
         s.raw = false;
         if (code == NB_OK) code = nb_schema_run(&s);
         nb_schema_close(&s);
@@ -247,7 +302,7 @@ static int one_call(nb_grammar_json *json, const json_t *tools, const nb_tool_ru
     json_array_foreach(tools, i, item)
     {
         nb_expr x = 0;
-        tool t = tool_of(item);
+        tool t = tool_of(tools, item);
         if (code != NB_OK || !t.name || (rules->name.len && !nb_str_equal_c(rules->name, t.name))) continue;
         if (rules->free_text && !t.strict) t.parameters = NULL;
         code = rules->format == NB_TOOL_HERMES ? hermes_call(json, &t, &x, err) : xml_call(json, &t, &x, err);

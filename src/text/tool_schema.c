@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SCHEMA_DEPTH_MAX = 8 }; // of anyOf inside anyOf
+enum { SCHEMA_DEPTH_MAX = 8 }; // of anyOf inside anyOf, and of references
 
 static nb_str string_of(const json_t *value)
 {
@@ -61,47 +61,80 @@ static unsigned type_of_value(const json_t *value)
     }
 }
 
-static unsigned types_of_schema(const json_t *schema, int depth);
+static unsigned types_of_schema(const json_t *root, const json_t *schema, int depth);
 
 // The types of all alternatives; one that says nothing makes the whole say nothing.
-static unsigned types_of_list(const json_t *list, int depth)
+static unsigned types_of_list(const json_t *root, const json_t *list, int depth)
 {
     const json_t *item;
     size_t i;
     unsigned types = 0;
     json_array_foreach(list, i, item)
     {
-        unsigned own = json_is_string(item) ? type_by_name(json_string_value(item)) : types_of_schema(item, depth + 1);
+        unsigned own =
+            json_is_string(item) ? type_by_name(json_string_value(item)) : types_of_schema(root, item, depth + 1);
         if (!own) return 0;
         types |= own;
     }
     return types;
 }
 
-static unsigned types_of_schema(const json_t *schema, int depth)
+// Where "#/$defs/name" leads.
+static const json_t *target_of(const json_t *root, const json_t *ref)
+{
+    const char *at = json_is_string(ref) ? json_string_value(ref) : "";
+    if (*at++ != '#') return NULL;
+    for (size_t n; root && *at == '/'; at += n) {
+        n = strcspn(++at, "/");
+        root = json_object_getn(root, at, n);
+    }
+    return root;
+}
+
+static unsigned own_types(const json_t *root, const json_t *schema, int depth)
 {
     const json_t *type = json_object_get(schema, "type"), *values = json_object_get(schema, "enum"), *item;
+    const json_t *constant = json_object_get(schema, "const"), *any = json_object_get(schema, "anyOf");
     unsigned types = json_is_true(json_object_get(schema, "nullable")) ? NB_TYPE_NULL : 0;
     size_t i;
-    if (depth > SCHEMA_DEPTH_MAX) return 0;
     if (json_is_string(type)) {
         unsigned own = type_by_name(json_string_value(type));
         return own ? own | types : 0;
     }
-    if (json_is_array(type)) return types_of_list(type, depth);
+    if (json_is_array(type)) return types_of_list(root, type, depth);
+    if (constant) return type_of_value(constant) | types;
     if (json_is_array(values)) {
         json_array_foreach(values, i, item) types |= type_of_value(item);
         return types;
     }
-    const json_t *any = json_object_get(schema, "anyOf");
-    return types_of_list(json_is_array(any) ? any : json_object_get(schema, "oneOf"), depth);
+    return types_of_list(root, json_is_array(any) ? any : json_object_get(schema, "oneOf"), depth);
+}
+
+// What both say; 0 says nothing.
+static unsigned both_types(unsigned a, unsigned b)
+{
+    if (!a || !b) return a | b;
+    if (a & NB_TYPE_NUMBER) a |= NB_TYPE_INTEGER;
+    if (b & NB_TYPE_NUMBER) b |= NB_TYPE_INTEGER;
+    return a & b;
+}
+
+static unsigned types_of_schema(const json_t *root, const json_t *schema, int depth)
+{
+    const json_t *ref = json_object_get(schema, "$ref"), *all = json_object_get(schema, "allOf"), *item;
+    size_t i;
+    if (depth > SCHEMA_DEPTH_MAX) return 0;
+    unsigned types = own_types(root, schema, depth);
+    if (ref) types = both_types(types, types_of_schema(root, target_of(root, ref), depth + 1));
+    json_array_foreach(all, i, item) types = both_types(types, types_of_schema(root, item, depth + 1));
+    return types;
 }
 
 bool nb_tool_schema_parameter(const json_t *tools, nb_str function, nb_str parameter, unsigned *types)
 {
     const json_t *parameters = json_object_get(find_function(tools, function), "parameters");
     const json_t *schema = json_object_getn(json_object_get(parameters, "properties"), parameter.ptr, parameter.len);
-    *types = schema ? types_of_schema(schema, 0) : 0;
+    *types = schema ? types_of_schema(parameters, schema, 0) : 0;
     return schema != NULL;
 }
 

@@ -49,7 +49,7 @@ static bool types_ok(const json_t *type, const json_t *value)
     return false;
 }
 
-static bool matches(const char *pattern, const char *text)
+static bool matches(const char *pattern, nb_str text)
 {
     int code;
     PCRE2_SIZE at;
@@ -57,16 +57,16 @@ static bool matches(const char *pattern, const char *text)
         pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_DOLLAR_ENDONLY, &code, &at, NULL);
     if (!re) return false;
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    int n = pcre2_match(re, (PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, 0, 0, match, NULL);
+    int n = pcre2_match(re, (PCRE2_SPTR)text.ptr, text.len, 0, 0, match, NULL);
     pcre2_match_data_free(match);
     pcre2_code_free(re);
     return n >= 0;
 }
 
-static int64_t chars_of(const char *text)
+static int64_t chars_of(nb_str text)
 {
     int64_t n = 0;
-    for (; *text; text++) n += ((unsigned char)*text & 0xC0) != 0x80;
+    for (size_t i = 0; i < text.len; i++) n += ((unsigned char)text.ptr[i] & 0xC0) != 0x80;
     return n;
 }
 
@@ -79,7 +79,7 @@ static bool count_ok(const json_t *schema, const char *least, const char *most, 
 static bool string_ok(const json_t *schema, const json_t *value, char *why)
 {
     const json_t *pattern = json_object_get(schema, "pattern");
-    const char *text = json_string_value(value);
+    nb_str text = {json_string_value(value), json_string_length(value)};
     if (!count_ok(schema, "minLength", "maxLength", chars_of(text))) return no(why, "minLength or maxLength");
     if (pattern && !matches(json_string_value(pattern), text)) return no(why, "pattern");
     return true;
@@ -121,7 +121,7 @@ static bool member_ok(const json_t *schema, const char *key, const json_t *value
     if (own && !valid(own, value, why)) return false;
     json_object_foreach(json_object_get(schema, "patternProperties"), pattern, of)
     {
-        if (!matches(pattern, key)) continue;
+        if (!matches(pattern, nb_str_from(key))) continue;
         known = true;
         if (!valid(of, value, why)) return false;
     }
