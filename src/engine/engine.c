@@ -21,7 +21,7 @@ static void accept_job(nb_engine *engine, nb_job *job)
 
 static void end_job(nb_engine *engine, nb_job *job, nb_finish finish, const char *message)
 {
-    nb_event event = nb_engine_event(job, finish);
+    nb_event event = nb_engine_event(job, finish, nb_clock_us());
     event.message = message;
     nb_engine_finish(engine, job, &event);
 }

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "engine/engine_internal.h"
 
-nb_event nb_engine_event(const nb_job *job, nb_finish finish)
+nb_event nb_engine_event(const nb_job *job, nb_finish finish, int64_t now_us)
 {
     const nb_sequence *seq = &job->seq;
     return (nb_event){.request = seq->id,
@@ -16,7 +16,7 @@ nb_event nb_engine_event(const nb_job *job, nb_finish finish)
                       .queued_us = job->accepted_us,
                       .scheduled_us = job->scheduled_us,
                       .first_us = job->first_us,
-                      .now_us = nb_clock_us(),
+                      .now_us = now_us,
                       .n_preempted = seq->n_preempted};
 }
 
@@ -100,8 +100,8 @@ static void take_tokens(nb_engine *engine, nb_job *job, const nb_plan_item *item
 {
     int32_t tok[1 + NB_DRAFT_MAX];
     bool first = nb_job_n_output(job) == 0;
-    if (first) job->first_us = nb_clock_us();
-    nb_event event = nb_engine_event(job, NB_FINISH_NONE);
+    if (first) job->first_us = engine->now_us;
+    nb_event event = nb_engine_event(job, NB_FINISH_NONE, engine->now_us);
     int n = take_output(job, row, count_confirmed(engine, job, item, row), tok, &event);
     nb_scheduler_tokens(&engine->scheduler, &job->seq, tok, n, item->n_draft);
     engine->stats.n_output_tok += (uint64_t)event.n_tok;
@@ -124,7 +124,7 @@ static void take_proposal(nb_engine *engine, nb_job *job, const int32_t *proposa
 
 static void take_end_of_prompt(nb_engine *engine, nb_job *job)
 {
-    nb_event event = nb_engine_event(job, NB_FINISH_LENGTH);
+    nb_event event = nb_engine_event(job, NB_FINISH_LENGTH, engine->now_us);
     take_prompt(engine, job, &event);
     nb_engine_finish(engine, job, &event);
 }
@@ -177,6 +177,7 @@ int nb_engine_digest(nb_engine *engine, nb_error *err)
     nb_result result = {0};
     NB_TRY(engine->device->ops->wait(engine->device, &result, err));
     NB_TRY(check_result(engine, flight, &result, err));
+    engine->now_us = nb_clock_us();
     engine->flight_first = (engine->flight_first + 1) % NB_IN_FLIGHT;
     engine->n_flight--;
     const nb_row_result *row = result.row;

@@ -25,6 +25,7 @@ struct nb_engine {
     int flight_first, n_flight;
     nb_job **job; // [n_job] all that are not finished
     int n_job;
+    int64_t now_us;        // when the results being digested came
     nb_engine_stats stats; // the counters; levels are filled in when it is published
     nb_error error;
 };
@@ -35,8 +36,8 @@ int nb_engine_digest(nb_engine *engine, nb_error *err);
 // Sends the last event of a job and takes it out. `tok`: stop token, or -1. The memory lives on while steps have it.
 void nb_engine_finish(nb_engine *engine, nb_job *job, nb_event *event);
 
-// The event that says where a job stands, without tokens.
-nb_event nb_engine_event(const nb_job *job, nb_finish finish);
+// The event that says where a job stands at `now_us`, without tokens.
+nb_event nb_engine_event(const nb_job *job, nb_finish finish, int64_t now_us);
 
 // The job is not in one more of the steps under way; frees it when that was the last thing to wait for.
 void nb_engine_leave_flight(nb_job *job);

@@ -21,8 +21,8 @@ typedef struct slot {
     int32_t last_tok;
     int32_t n_draft; // of n_absorbed, those that may be dropped
     int64_t drawn_step;
-    uint64_t hash[NB_JOURNAL_ROWS]; // [n_draft + 1] without the last i drafts
-    bool drafts;                    // every step of the sequence asked for drafts
+    uint64_t hash[NB_DRAFT_MAX + 1]; // [n_draft + 1] without the last i drafts
+    bool drafts;                     // every step of the sequence asked for drafts
 } slot;
 
 typedef struct fake {
@@ -162,12 +162,10 @@ static int absorb(fake *f, const nb_batch *b, int i_seq, nb_error *err)
         *c = (cell){tok, f->n_submit, hash};
         f->seq_hash[seq->tok_first + i] = hash;
     }
-    bool drafts = seq->n_propose > 0 && (seq->n_past == 0 || s->drafts);
-    *s = (slot){.n_absorbed = seq->n_past + seq->n_new,
-                .n_draft = seq->n_draft,
-                .last_tok = s->last_tok,
-                .drawn_step = -1,
-                .drafts = drafts};
+    s->n_absorbed = seq->n_past + seq->n_new;
+    s->n_draft = seq->n_draft;
+    s->drawn_step = -1;
+    s->drafts = seq->n_propose > 0 && (seq->n_past == 0 || s->drafts);
     for (int32_t i = 0; i <= seq->n_draft; i++) s->hash[i] = f->seq_hash[seq->tok_first + seq->n_new - 1 - i];
     f->stats.n_draft += seq->n_draft;
     return NB_OK;
