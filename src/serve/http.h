@@ -104,9 +104,9 @@ void nb_http_set_header(nb_http_exchange *exchange, const char *name, const char
 void nb_http_reply(nb_http_exchange *exchange, int status, const char *content_type, nb_str body);
 
 // The error object of the route's form: OpenAI's {"error": {"message", "type", "param", "code"}}, or Anthropic's
-// {"type": "error", "error": {"type", "message"}, "request_id"}; the type follows from the status. `param` (the field
-// that is wrong) and `code` (a word for programs: "context_length_exceeded") may be NULL. 429 and 503 get a
-// Retry-After.
+// {"type": "error", "error": {"type", "message", "details": {"error_code"}}, "request_id"}; the type follows from the
+// status. `param` (the field that is wrong) and `code` (a word for programs: "context_length_exceeded") may be NULL.
+// 429 and 503 get a Retry-After.
 void nb_http_error(nb_http_exchange *exchange, int status, const char *param, const char *code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 

@@ -83,16 +83,20 @@ static const char *anthropic_type(int status)
     }
 }
 
+static json_t *anthropic_error(const nb_http_exchange *e, int status, const char *code, json_t *message)
+{
+    json_t *details = code ? json_pack("{s:s}", "error_code", code) : NULL;
+    return json_pack("{s:s, s:{s:s, s:o, s:o*}, s:s}", "type", "error", "error", "type", anthropic_type(status),
+                     "message", message, "details", details, "request_id", e->id);
+}
+
 void nb_http_error_json(const nb_http_exchange *e, nb_buf *out, int status, const char *param, const char *code,
                         const char *message)
 {
-    json_t *given = json_string(message), *text = given ? given : json_string("invalid text"), *error;
-    if (is_anthropic(e))
-        error = json_pack("{s:s, s:{s:s, s:o}, s:s}", "type", "error", "error", "type", anthropic_type(status),
-                          "message", text, "request_id", e->id);
-    else
-        error = json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", text, "type", openai_type(status), "param",
-                          param, "code", code);
+    json_t *given = json_string(message), *text = given ? given : json_string("invalid text");
+    json_t *error = is_anthropic(e) ? anthropic_error(e, status, code, text)
+                                    : json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", text, "type",
+                                                openai_type(status), "param", param, "code", code);
     nb_json_write(error, out);
     json_decref(error);
 }

@@ -271,9 +271,18 @@ static int convert_stop(const json_t *body, json_t *chat, nb_request_error *erro
     return NB_OK;
 }
 
+// Clients that hear this code go on without a thread.
+static int refuse_thread(const json_t *body, nb_request_error *error)
+{
+    if (!nb_field_given(body, "thread")) return NB_OK;
+    return nb_request_refuse(error, 400, "thread", "thread_unsupported_request",
+                             "thread is not supported: this server keeps no conversations; send all messages");
+}
+
 static int convert(const json_t *body, json_t *chat, nb_request_error *error)
 {
     const json_t *metadata = NULL;
+    NB_TRY(refuse_thread(body, error));
     NB_TRY(convert_messages(body, chat, error));
     NB_TRY(convert_tools(body, chat, error));
     NB_TRY(convert_tool_choice(body, chat, error));

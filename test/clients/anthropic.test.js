@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
+import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
 import { answer, booking, question, sum } from './demo.js';
 import { key, model, serve } from './server.js';
@@ -65,6 +66,16 @@ test('a streamed tool use adds up to the same input', async () => {
   assert.equal(final.stop_reason, 'tool_use');
   assert.deepEqual(final.content.at(-1).input, booking.arguments);
 });
+
+for (const stream of [false, true])
+  test(`the package's own runner drives the whole loop, ${stream ? 'streamed' : 'whole'}`, async () => {
+    let used;
+    const run = (input) => ((used = input), booking.result);
+    const tool = betaTool({ name, description, inputSchema: booking.parameters, run });
+    const runner = client.beta.messages.toolRunner({ ...book, tools: [tool], stream });
+    assert.match((await runner.runUntilDone()).content.at(-1).text, booking.answer);
+    assert.deepEqual(used, booking.arguments);
+  });
 
 test('parse: the text has the form of a schema', async () => {
   const message = await client.messages.parse({ ...ask, output_config: { format: zodOutputFormat(sum) } });

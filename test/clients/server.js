@@ -15,7 +15,8 @@ export const checkpoint = fileURLToPath(new URL('../../models/demo', import.meta
 export async function serve(...options) {
   const child = spawn(process.env.NIBBLE, ['serve', checkpoint, '--host', '127.0.0.1', '--port', '0',
     '--served-model-name', model, '--api-key', key, '--reasoning-parser', 'qwen3', '--tool-call-parser', 'qwen3_xml',
-    '--enable-auto-tool-choice', ...options], { stdio: ['ignore', 'inherit', 'pipe'] });
+    '--enable-auto-tool-choice', ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
+  process.on('exit', () => child.kill('SIGKILL')); // of a file whose tests never began
   const log = [], lines = createInterface({ input: child.stderr });
   const exited = once(child, 'exit');
   const port = await new Promise((resolve, reject) => {

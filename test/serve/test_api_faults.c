@@ -144,6 +144,32 @@ static void a_stream_that_fails_ends_with_the_error(void **state)
     fake_server_close(s);
 }
 
+// Each API has its own way to say so.
+static void streams_of_other_apis_fail_in_their_form(void **state)
+{
+    (void)state;
+    nb_buf out = {0};
+    fake_server *s = fake_server_open(&(fake_server_options){.fake = {.fail_submit = 20}});
+    assert_int_equal(
+        client_request(s->port, "POST /v1/responses", "", NB_STR("{\"input\": \"a\", \"stream\": true}"), &out), 200);
+    expect(&out, "event: response.failed\ndata: {\"type\":\"response.failed\"");
+    expect(&out,
+           "\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"submit failed as ordered\"}");
+    fake_server_close(s);
+    s = fake_server_open(&(fake_server_options){.fake = {.fail_submit = 20}});
+    const char *ask =
+        "{\"max_tokens\": 200, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}";
+    assert_int_equal(client_request(s->port, "POST /v1/messages", "", nb_str_from(ask), &out), 200);
+    expect(&out,
+           "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"submit failed as "
+           "ordered\"}");
+    assert_null(strstr(out.ptr, "message_stop"));
+    assert_int_equal(client_request(s->port, "POST /v1/messages", "", nb_str_from(ask), &out), 503); // no stream yet
+    expect(&out, "\"overloaded_error\"");
+    nb_buf_drop(&out);
+    fake_server_close(s);
+}
+
 // ---- Clients that leave or do not read
 
 static void an_answer_nobody_waits_for_is_cancelled(void **state)
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(choices_that_do_not_fit_are_refused_together),
         cmocka_unit_test(a_failed_device_is_told),
         cmocka_unit_test(a_stream_that_fails_ends_with_the_error),
+        cmocka_unit_test(streams_of_other_apis_fail_in_their_form),
         cmocka_unit_test(an_answer_nobody_waits_for_is_cancelled),
         cmocka_unit_test(a_reader_that_never_reads_is_cancelled),
         cmocka_unit_test(stopping_the_engine_ends_all_answers),

@@ -335,6 +335,7 @@ static void wrong_requests_say_what_is_wrong(void **state)
         {"{" QUESTION ", \"output_config\": {\"format\": {\"type\": \"x\"}}}", "output_config.format must be"},
         {"{" QUESTION ", \"temperature\": \"x\"}", "temperature must be a number"},
         {"{" QUESTION ", \"metadata\": 1}", "metadata must be an object"},
+        {"{" QUESTION ", \"thread\": {\"type\": \"create\"}}", "thread is not supported"},
         {"[]", "must be a JSON object"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -266,7 +266,8 @@ static void errors_have_the_form_of_their_path(void **state)
     assert_int_equal(client_request(h.port, "POST /messages", "X-Request-Id: me\r\n", (nb_str){0}, &r), 401);
     assert_true(nb_str_starts(client_body(nb_buf_str(&r)),
                               NB_STR("{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":")));
-    assert_true(nb_str_ends(nb_buf_str(&r), NB_STR("\"request_id\":\"me\"}")));
+    assert_true(nb_str_ends(nb_buf_str(&r),
+                            NB_STR("\"details\":{\"error_code\":\"invalid_api_key\"}},\"request_id\":\"me\"}")));
     assert_true(nb_str_equal_c(client_header(nb_buf_str(&r), "request-id"), "me"));
     client_request(h.port, "POST /messages", "x-api-key: first\r\n", NB_STR("more than ten bytes"), &r);
     assert_true(nb_str_find(nb_buf_str(&r), NB_STR("\"request_too_large\""), 0) > 0);
