@@ -75,6 +75,7 @@ static int choose_endpoint(nb_bench_serve *b, nb_error *err)
     e->chat = nb_str_ends(nb_str_from(e->path), NB_STR("chat/completions"));
     e->insecure = b->o.insecure;
     nb_endpoint_header(e, "Content-Type", "application/json");
+    nb_endpoint_header(e, "Expect", ""); // none: libcurl would wait for a "100 Continue" before a long body
     const char *key = b->o.api_key ? b->o.api_key : getenv("OPENAI_API_KEY");
     if (key && key[0]) nb_endpoint_header(e, "Authorization", nb_arena_printf(b->arena, "Bearer %s", key));
     for (int i = 0; i < b->o.headers.n; i++) {
