@@ -6,7 +6,7 @@ install(TARGETS nibble RUNTIME)
 install(TARGETS nibble_shared nibble_static)
 install(FILES include/nibble.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${CMAKE_BINARY_DIR}/nibble.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(share ${CMAKE_BINARY_DIR}/share)
 install(CODE "execute_process(COMMAND ${CMAKE_SOURCE_DIR}/cmake/write_share \"$<TARGET_FILE:nibble>\" \"${share}\"
