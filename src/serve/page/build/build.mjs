@@ -15,28 +15,36 @@ const [out, packages, absent] = process.argv.slice(2).map((name) => path.resolve
 const read = (name) => fs.readFileSync(path.join(source, name), "utf8");
 const sha256 = (text, encoding) => createHash("sha256").update(text).digest(encoding);
 
-// The folder with node_modules, or null if it cannot be had and that is allowed. It is filled under another name and then
-// renamed, so that builds may run side by side.
-function install() {
-    const names = ["package.json", "package-lock.json"];
-    const folder = path.join(packages, sha256(names.map(read).join("\n"), "hex").slice(0, 16));
-    if (fs.existsSync(folder)) return folder;
+const NPM_OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"];
+
+// Fills a folder with node_modules under another name and then renames it, so that builds may run side by side.
+function install(folder, names) {
     fs.mkdirSync(packages, { recursive: true });
     const fresh = fs.mkdtempSync(path.join(packages, "fresh-"));
     try {
         for (const name of names) fs.copyFileSync(path.join(source, name), path.join(fresh, name));
-        const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"];
-        execFileSync("npm", ["ci", ...options], { cwd: fresh, stdio: ["ignore", "ignore", "pipe"], timeout: 180_000 });
+        execFileSync("npm", ["ci", ...NPM_OPTIONS], {
+            cwd: fresh,
+            stdio: ["ignore", "ignore", "pipe"],
+            timeout: 180_000,
+        });
         fs.renameSync(fresh, folder);
+    } finally {
+        fs.rmSync(fresh, { recursive: true, force: true });
+    }
+}
+
+// The folder with node_modules, or null if it cannot be had and that is allowed.
+function packageFolder() {
+    const names = ["package.json", "package-lock.json"];
+    const folder = path.join(packages, sha256(names.map(read).join("\n"), "hex").slice(0, 16));
+    try {
+        if (!fs.existsSync(folder)) install(folder, names);
     } catch (error) {
         if (fs.existsSync(folder)) return folder; // another build was first
         if (!absent) throw error;
-        console.error(
-            `The page is left out: npm cannot install its packages. ${String(error.stderr || error.message).split("\n")[0]}`,
-        );
+        console.error(`The page is left out: ${String(error.stderr || error.message).split("\n")[0]}`);
         return null;
-    } finally {
-        fs.rmSync(fresh, { recursive: true, force: true });
     }
     return folder;
 }
@@ -101,6 +109,6 @@ const nb_page nb_page_built = {
 `;
 }
 
-const folder = install();
+const folder = packageFolder();
 if (folder) fs.writeFileSync(out, build(folder));
 else fs.copyFileSync(absent, out);
