@@ -120,7 +120,7 @@ static void publish(nb_engine *engine)
     stats->n_preempted = s->n_preempted;
     stats->prefix_queries_tok = s->prefix_queries_tok;
     stats->prefix_hits_tok = s->prefix_hits_tok;
-    nb_mailbox_publish(&engine->mailbox, stats, engine->n_job);
+    nb_mailbox_publish(&engine->mailbox, stats);
 }
 
 static void check_idle(const nb_engine *engine)

@@ -32,6 +32,7 @@ void nb_engine_finish(nb_engine *engine, nb_job *job, nb_event *event)
     engine->job[job->place]->place = job->place;
     engine->stats.finished[event->finish]++;
     job->finished = true;
+    nb_mailbox_leave(&engine->mailbox); // before the event, so that its receiver finds room for the next request
     job->on_event(job->user, event);
     if (job->n_flight == 0) nb_job_close(job);
 }

@@ -107,10 +107,16 @@ void nb_mailbox_take(nb_mailbox *box, bool block, nb_letters *letters)
     pthread_mutex_unlock(&box->mutex);
 }
 
-void nb_mailbox_publish(nb_mailbox *box, const nb_engine_stats *stats, int n_inside)
+void nb_mailbox_leave(nb_mailbox *box)
+{
+    pthread_mutex_lock(&box->mutex);
+    box->n_inside--;
+    pthread_mutex_unlock(&box->mutex);
+}
+
+void nb_mailbox_publish(nb_mailbox *box, const nb_engine_stats *stats)
 {
     pthread_mutex_lock(&box->mutex);
     box->stats = *stats;
-    box->n_inside = n_inside;
     pthread_mutex_unlock(&box->mutex);
 }

@@ -38,6 +38,7 @@ void nb_mailbox_read(nb_mailbox *box, nb_engine_stats *out);
 
 // The engine's thread. `block` waits for something to be there; `letters` keeps its memory from call to call.
 void nb_mailbox_take(nb_mailbox *box, bool block, nb_letters *letters);
-void nb_mailbox_publish(nb_mailbox *box, const nb_engine_stats *stats, int n_inside);
+void nb_mailbox_leave(nb_mailbox *box); // one of the jobs inside is over: there is room for another
+void nb_mailbox_publish(nb_mailbox *box, const nb_engine_stats *stats);
 
 #endif

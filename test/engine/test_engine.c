@@ -656,6 +656,22 @@ static void a_full_queue_is_refused_and_recovers(void **state)
     bench_close(&b);
 }
 
+static void there_is_room_again_once_the_end_is_told(void **state)
+{
+    (void)state;
+    client c;
+    prompt p = prompt_of(3, 1);
+    bench b = bench_of(1);
+    b.options.max_num_seqs = 1;
+    b.options.max_waiting = 0;
+    bench_open(&b);
+    for (int i = 0; i < 300; i++) {
+        nb_request request = request_of(&p, 2, &c);
+        run_one(&b, &request, &c);
+    }
+    bench_close(&b);
+}
+
 static void a_lost_device_ends_every_request_with_an_error(void **state)
 {
     (void)state;
@@ -746,6 +762,7 @@ int main(void)
         cmocka_unit_test(prompt_log_probabilities_are_complete_chunked_and_preempted),
         cmocka_unit_test(what_could_never_run_is_refused),
         cmocka_unit_test(a_full_queue_is_refused_and_recovers),
+        cmocka_unit_test(there_is_room_again_once_the_end_is_told),
         cmocka_unit_test(a_lost_device_ends_every_request_with_an_error),
         cmocka_unit_test(close_drains_or_cancels),
         cmocka_unit_test(right_drafts_save_steps),
