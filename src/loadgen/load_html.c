@@ -20,7 +20,7 @@ static const char style[] =
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin:20px 0}"
     ".tile{background:var(--card);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:22px}"
     ".tile span{color:var(--soft);font-size:13px}.tile.bad b{color:var(--bad)}"
-    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:16px}"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:16px}"
     "svg{width:100%;display:block;background:var(--card);border-radius:8px}"
     "svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg "
     ".title{font-size:13px;font-weight:600;fill:var(--ink)}"
