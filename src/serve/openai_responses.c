@@ -1,4 +1,4 @@
-// Responses as JSON: the response object, its items, and the events of a stream.
+// Responses as JSON: the response object and its items.
 #include "serve/responses_api.h"
 
 #include <string.h>
@@ -6,67 +6,8 @@
 #include "base/clock.h"
 #include "serve/api_internal.h"
 #include "serve/responses_tools.h"
-#include "serve/sse.h"
 
 // ---- Items
-
-static const char *id_prefix(const nb_chat_item *item)
-{
-    switch (item->kind) {
-    case NB_PART_REASONING: return "rs_";
-    case NB_PART_CONTENT: return "msg_";
-    default: return "fc_";
-    }
-}
-
-// A text part of a message or of reasoning.
-static void add_part(nb_buf *out, const nb_chat_item *item, nb_str text)
-{
-    nb_buf_printf(out,
-                  "{\"type\":\"%s\",\"text\":", item->kind == NB_PART_REASONING ? "reasoning_text" : "output_text");
-    nb_openai_string(out, text);
-    nb_buf_add_c(out, item->kind == NB_PART_REASONING ? "}" : ",\"annotations\":[],\"logprobs\":[]}");
-}
-
-static void split_name(const nb_choice *choice, const nb_chat_item *item, nb_str *space, nb_str *name)
-{
-    const nb_responses_job *own = choice->job->own;
-    nb_responses_split_name(own->request.body, item->name, space, name);
-}
-
-static void add_call(nb_buf *out, const nb_choice *choice, const nb_chat_item *item)
-{
-    char id[NB_CHAT_ID_BYTES];
-    nb_str space, name;
-    nb_chat_item_id(choice, item, "call_", id);
-    split_name(choice, item, &space, &name);
-    nb_buf_printf(out, "\"type\":\"function_call\",\"call_id\":\"%s\",\"name\":", id);
-    nb_openai_string(out, name);
-    if (space.len) {
-        nb_buf_add_c(out, ",\"namespace\":");
-        nb_openai_string(out, space);
-    }
-    nb_buf_add_c(out, ",\"arguments\":");
-    nb_openai_string(out, nb_buf_str(&item->text));
-}
-
-// `begun`: its text has not come yet.
-static void add_item(nb_buf *out, const nb_choice *choice, const nb_chat_item *item, const char *status, bool begun)
-{
-    char id[NB_CHAT_ID_BYTES];
-    nb_chat_item_id(choice, item, id_prefix(item), id);
-    nb_buf_printf(out, "{\"id\":\"%s\",\"status\":\"%s\",", id, status);
-    if (item->kind == NB_PART_TOOL_BEGIN) {
-        add_call(out, choice, item);
-    } else {
-        nb_buf_add_c(out, item->kind == NB_PART_REASONING
-                              ? "\"type\":\"reasoning\",\"summary\":[],\"content\":["
-                              : "\"type\":\"message\",\"role\":\"assistant\",\"content\":[");
-        if (!begun) add_part(out, item, nb_buf_str(&item->text));
-        nb_buf_add_c(out, "]");
-    }
-    nb_buf_add_c(out, "}");
-}
 
 static bool is_cut(const nb_choice *choice)
 {
@@ -78,6 +19,108 @@ static const char *item_status(const nb_choice *choice, const nb_chat_item *item
 {
     const nb_chat_answer *answer = choice->own;
     return is_cut(choice) && item->index == answer->n_item - 1 ? "incomplete" : "completed";
+}
+
+void nb_openai_responses_item_id(const nb_choice *choice, const nb_chat_item *item, char out[NB_CHAT_ID_BYTES])
+{
+    const char *prefix = item->kind == NB_PART_REASONING ? "rs_" : item->kind == NB_PART_CONTENT ? "msg_" : "fc_";
+    nb_chat_item_id(choice, item, prefix, out);
+}
+
+// Reasoning is a summary of itself for clients that ask for one: they show nothing else.
+const nb_responses_part *nb_openai_responses_part(const nb_choice *choice, const nb_chat_item *item)
+{
+    static const nb_responses_part message = {.type = "output_text",
+                                              .index = "content_index",
+                                              .added = "response.content_part.added",
+                                              .delta = "response.output_text.delta",
+                                              .text_done = "response.output_text.done",
+                                              .done = "response.content_part.done"},
+                                   reasoning = {.type = "reasoning_text",
+                                                .index = "content_index",
+                                                .added = "response.content_part.added",
+                                                .delta = "response.reasoning_text.delta",
+                                                .text_done = "response.reasoning_text.done",
+                                                .done = "response.content_part.done"},
+                                   summary = {.type = "summary_text",
+                                              .index = "summary_index",
+                                              .added = "response.reasoning_summary_part.added",
+                                              .delta = "response.reasoning_summary_text.delta",
+                                              .text_done = "response.reasoning_summary_text.done",
+                                              .done = "response.reasoning_summary_part.done"};
+    const nb_responses_job *own = choice->job->own;
+    if (item->kind == NB_PART_CONTENT) return &message;
+    if (item->kind == NB_PART_REASONING) return own->request.wants_summary ? &summary : &reasoning;
+    return NULL;
+}
+
+void nb_openai_responses_add_part(nb_buf *out, const nb_choice *choice, const nb_chat_item *item, nb_str text)
+{
+    nb_buf_printf(out, "{\"type\":\"%s\",\"text\":", nb_openai_responses_part(choice, item)->type);
+    nb_openai_string(out, text);
+    nb_buf_add_c(out, item->kind == NB_PART_CONTENT ? ",\"annotations\":[],\"logprobs\":[]}" : "}");
+}
+
+void nb_openai_responses_call_name(const nb_choice *choice, const nb_chat_item *item, nb_str *space, nb_str *name)
+{
+    const nb_responses_job *own = choice->job->own;
+    nb_responses_split_name(own->request.body, item->name, space, name);
+}
+
+static void add_call(nb_buf *out, const nb_choice *choice, const nb_chat_item *item)
+{
+    char id[NB_CHAT_ID_BYTES];
+    nb_str space, name;
+    nb_chat_item_id(choice, item, "call_", id);
+    nb_openai_responses_call_name(choice, item, &space, &name);
+    nb_buf_printf(out, "\"type\":\"function_call\",\"call_id\":\"%s\",\"name\":", id);
+    nb_openai_string(out, name);
+    if (space.len) {
+        nb_buf_add_c(out, ",\"namespace\":");
+        nb_openai_string(out, space);
+    }
+    nb_buf_add_c(out, ",\"arguments\":");
+    nb_openai_string(out, nb_buf_str(&item->text));
+}
+
+// The parts are the summary or the content. What is encrypted elsewhere is only marked here: the client has the text.
+static void add_reasoning(nb_buf *out, const nb_choice *choice, const nb_chat_item *item, bool begun)
+{
+    const nb_responses_job *own = choice->job->own;
+    bool summary = own->request.wants_summary;
+    nb_str text = nb_buf_str(&item->text);
+    nb_buf_add_c(out, "\"type\":\"reasoning\",\"summary\":[");
+    if (summary && !begun) nb_openai_responses_add_part(out, choice, item, text);
+    nb_buf_add_c(out, "],\"content\":[");
+    if (!summary && !begun) nb_openai_responses_add_part(out, choice, item, text);
+    nb_buf_add_c(out, "]");
+    if (!own->request.wants_encrypted || begun) return;
+    nb_buf marked = {0};
+    nb_buf_add_c(&marked, NB_RESPONSES_ENCRYPTED_MARK);
+    nb_buf_add_str(&marked, text);
+    nb_buf_add_c(out, ",\"encrypted_content\":");
+    nb_openai_string(out, nb_buf_str(&marked));
+    nb_buf_drop(&marked);
+}
+
+static void add_message(nb_buf *out, const nb_choice *choice, const nb_chat_item *item, bool begun)
+{
+    nb_buf_add_c(out, "\"type\":\"message\",\"role\":\"assistant\",\"content\":[");
+    if (!begun) nb_openai_responses_add_part(out, choice, item, nb_buf_str(&item->text));
+    nb_buf_add_c(out, "]");
+}
+
+void nb_openai_responses_add_item(nb_buf *out, const nb_choice *choice, const nb_chat_item *item, bool begun)
+{
+    char id[NB_CHAT_ID_BYTES];
+    nb_openai_responses_item_id(choice, item, id);
+    nb_buf_printf(out, "{\"id\":\"%s\",\"status\":\"%s\",", id, begun ? "in_progress" : item_status(choice, item));
+    switch (item->kind) {
+    case NB_PART_REASONING: add_reasoning(out, choice, item, begun); break;
+    case NB_PART_CONTENT: add_message(out, choice, item, begun); break;
+    default: add_call(out, choice, item);
+    }
+    nb_buf_add_c(out, "}");
 }
 
 // ---- The response
@@ -129,17 +172,17 @@ static void add_output(nb_buf *out, const nb_choice *choice)
     const nb_chat_answer *answer = choice->own;
     for (int i = 0; answer && i < answer->n_item; i++) {
         if (i) nb_buf_add_c(out, ",");
-        add_item(out, choice, &answer->item[i], item_status(choice, &answer->item[i]), false);
+        nb_openai_responses_add_item(out, choice, &answer->item[i], false);
     }
 }
 
-static const char *end_status(const nb_api_job *job)
+const char *nb_openai_responses_status(const nb_api_job *job)
 {
     if (job->fail_status) return "failed";
     return is_cut(&job->choice[0]) ? "incomplete" : "completed";
 }
 
-static void add_response(nb_buf *out, const nb_api_job *job, const char *status)
+void nb_openai_responses_add(nb_buf *out, const nb_api_job *job, const char *status)
 {
     const nb_responses_job *own = job->own;
     const nb_choice *choice = &job->choice[0];
@@ -172,125 +215,5 @@ static void add_response(nb_buf *out, const nb_api_job *job, const char *status)
 
 void nb_openai_responses_reply(nb_api_job *job, nb_buf *out)
 {
-    add_response(out, job, end_status(job));
-}
-
-// ---- Events: {"type", "sequence_number", ...}
-
-static nb_buf *begin_event(nb_api_job *job, const char *name)
-{
-    nb_responses_job *own = job->own;
-    nb_buf_printf(&job->chunk, "{\"type\":\"%s\",\"sequence_number\":%lld", name, (long long)own->n_event++);
-    return &job->chunk;
-}
-
-static void send_event(nb_api_job *job, const char *name)
-{
-    nb_buf_add_c(&job->chunk, "}");
-    nb_api_job_send(job, name);
-}
-
-static void send_response(nb_api_job *job, const char *name, const char *status)
-{
-    nb_buf *out = begin_event(job, name);
-    nb_buf_add_c(out, ",\"response\":");
-    add_response(out, job, status);
-    send_event(job, name);
-}
-
-static void send_item(nb_choice *choice, const nb_chat_item *item, const char *name, const char *status, bool begun)
-{
-    nb_buf *out = begin_event(choice->job, name);
-    nb_buf_printf(out, ",\"output_index\":%d,\"item\":", item->index);
-    add_item(out, choice, item, status, begun);
-    send_event(choice->job, name);
-}
-
-// An event about an item: its id and place. A message and a reasoning have one part.
-static nb_buf *begin_inside(nb_choice *choice, const nb_chat_item *item, const char *name)
-{
-    char id[NB_CHAT_ID_BYTES];
-    nb_buf *out = begin_event(choice->job, name);
-    nb_chat_item_id(choice, item, id_prefix(item), id);
-    nb_buf_printf(out, ",\"item_id\":\"%s\",\"output_index\":%d", id, item->index);
-    if (item->kind != NB_PART_TOOL_BEGIN) nb_buf_add_c(out, ",\"content_index\":0");
-    return out;
-}
-
-static void send_part(nb_choice *choice, const nb_chat_item *item, const char *name, nb_str text)
-{
-    nb_buf *out = begin_inside(choice, item, name);
-    nb_buf_add_c(out, ",\"part\":");
-    add_part(out, item, text);
-    send_event(choice->job, name);
-}
-
-static void send_text(nb_choice *choice, const nb_chat_item *item, const char *name, const char *key, nb_str text)
-{
-    nb_buf *out = begin_inside(choice, item, name);
-    if (item->kind == NB_PART_CONTENT) nb_buf_add_c(out, ",\"logprobs\":[]");
-    nb_buf_printf(out, ",\"%s\":", key);
-    nb_openai_string(out, text);
-    send_event(choice->job, name);
-}
-
-void nb_openai_responses_begin(nb_choice *choice)
-{
-    send_response(choice->job, "response.created", "in_progress");
-    send_response(choice->job, "response.in_progress", "in_progress");
-}
-
-void nb_openai_responses_item_begin(nb_choice *choice, const nb_chat_item *item)
-{
-    send_item(choice, item, "response.output_item.added", "in_progress", true);
-    if (item->kind != NB_PART_TOOL_BEGIN) send_part(choice, item, "response.content_part.added", (nb_str){0});
-}
-
-void nb_openai_responses_item_text(nb_choice *choice, const nb_chat_item *item, nb_str piece)
-{
-    const char *name = item->kind == NB_PART_REASONING ? "response.reasoning_text.delta"
-                       : item->kind == NB_PART_CONTENT ? "response.output_text.delta"
-                                                       : "response.function_call_arguments.delta";
-    send_text(choice, item, name, "delta", piece);
-}
-
-static void send_call_done(nb_choice *choice, const nb_chat_item *item)
-{
-    static const char name[] = "response.function_call_arguments.done";
-    nb_str space, function;
-    nb_buf *out = begin_inside(choice, item, name);
-    split_name(choice, item, &space, &function);
-    nb_buf_add_c(out, ",\"name\":");
-    nb_openai_string(out, function);
-    nb_buf_add_c(out, ",\"arguments\":");
-    nb_openai_string(out, nb_buf_str(&item->text));
-    send_event(choice->job, name);
-}
-
-void nb_openai_responses_item_end(nb_choice *choice, const nb_chat_item *item)
-{
-    nb_str text = nb_buf_str(&item->text);
-    if (item->kind == NB_PART_TOOL_BEGIN) {
-        send_call_done(choice, item);
-    } else {
-        send_text(choice, item,
-                  item->kind == NB_PART_REASONING ? "response.reasoning_text.done" : "response.output_text.done",
-                  "text", text);
-        send_part(choice, item, "response.content_part.done", text);
-    }
-    send_item(choice, item, "response.output_item.done", item_status(choice, item), false);
-}
-
-void nb_openai_responses_end(nb_api_job *job)
-{
-    const char *status = end_status(job);
-    const char *name = !strcmp(status, "failed")       ? "response.failed"
-                       : !strcmp(status, "incomplete") ? "response.incomplete"
-                                                       : "response.completed";
-    nb_buf_clear(&job->chunk);
-    nb_buf *out = begin_event(job, name);
-    nb_buf_add_c(out, ",\"response\":");
-    add_response(out, job, status);
-    nb_buf_add_c(out, "}");
-    nb_sse_send(job->exchange, name, nb_buf_str(out)); // also where the rest was cancelled
+    nb_openai_responses_add(out, job, nb_openai_responses_status(job));
 }

@@ -79,11 +79,15 @@ typedef struct nb_completion_request {
     int n_prompt;
 } nb_completion_request;
 
+#define NB_RESPONSES_ENCRYPTED_MARK "nibble:" // in front of the text that stands for an encrypted_content
+
 // Requests that are converted into chat requests (request_convert.h): the chat request points into `chat_body`.
 typedef struct nb_responses_request {
     nb_chat_request chat;
     json_t *chat_body;
-    const json_t *body; // what the client sent: the response repeats parts of it
+    const json_t *body;   // what the client sent: the response repeats parts of it
+    bool wants_summary;   // reasoning is to be its own summary
+    bool wants_encrypted; // and to come with an encrypted_content, without which some clients do not send it back
 } nb_responses_request;
 
 typedef struct nb_messages_request {

@@ -36,7 +36,7 @@ static int refuse_unsupported(const json_t *body, nb_request_error *error)
 }
 
 // What else may be included does not exist here, so nothing is missing without it.
-static int check_logprobs(const json_t *body, nb_request_error *error)
+static int read_include(const json_t *body, nb_responses_request *out, nb_request_error *error)
 {
     const json_t *include = NULL, *entry;
     int64_t n_top = 0;
@@ -50,6 +50,7 @@ static int check_logprobs(const json_t *body, nb_request_error *error)
             return nb_request_refuse(error, 400, "include", NULL, "include must hold strings, not %s",
                                      nb_field_type(entry));
         wanted |= !strcmp(json_string_value(entry), "message.output_text.logprobs");
+        out->wants_encrypted |= !strcmp(json_string_value(entry), "reasoning.encrypted_content");
     }
     if (!wanted) return NB_OK;
     return nb_request_refuse(error, 400, n_top > 0 ? "top_logprobs" : "include", "unsupported_parameter",
@@ -135,29 +136,33 @@ static int add_call_output(nb_conversation *c, const json_t *item, const char *a
     return NB_OK;
 }
 
-// The reasoning itself, or its summary where a client has only that.
+// The text of a list of parts, if it has any and `out` is still empty.
+static int read_reasoning(const json_t *item, const char *at, const char *key, nb_buf *out, nb_request_error *error)
+{
+    char path[NB_CONVERT_PATH_BYTES];
+    json_t *content = NULL;
+    snprintf(path, sizeof(path), "%s.%s", at, key);
+    NB_TRY(nb_convert_content(json_object_get(item, key), path, reasoning_types, &content, error));
+    nb_buf text = nb_convert_text(content);
+    if (out->len == 0) nb_buf_add_str(out, nb_buf_str(&text));
+    nb_buf_drop(&text);
+    json_decref(content);
+    return NB_OK;
+}
+
+// The reasoning itself, or its summary, or what stands for an encrypted one: they are the same here.
 static int add_reasoning(nb_conversation *c, const json_t *item, const char *at, nb_request_error *error)
 {
-    static const char *const keys[] = {"content", "summary"};
-    char path[NB_CONVERT_PATH_BYTES];
-    json_t *content[2] = {NULL, NULL};
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof(path), "%s.%s", at, keys[i]);
-        int code = nb_convert_content(json_object_get(item, keys[i]), path, reasoning_types, &content[i], error);
-        if (code == NB_OK) continue;
-        json_decref(content[0]);
-        return code;
-    }
-    nb_buf text = nb_convert_text(content[0]);
-    if (text.len == 0) {
-        nb_buf_drop(&text);
-        text = nb_convert_text(content[1]);
-    }
-    if (text.len) nb_conversation_reasoning(c, nb_buf_str(&text));
+    nb_str encrypted = {0}, mark = NB_STR(NB_RESPONSES_ENCRYPTED_MARK);
+    nb_buf text = {0};
+    int code = nb_convert_str(item, at, "encrypted_content", false, &encrypted, error);
+    if (code == NB_OK) code = read_reasoning(item, at, "content", &text, error);
+    if (code == NB_OK) code = read_reasoning(item, at, "summary", &text, error);
+    if (text.len == 0 && nb_str_starts(encrypted, mark))
+        nb_buf_add_str(&text, nb_str_slice(encrypted, mark.len, encrypted.len));
+    if (code == NB_OK && text.len) nb_conversation_reasoning(c, nb_buf_str(&text));
     nb_buf_drop(&text);
-    json_decref(content[0]);
-    json_decref(content[1]);
-    return NB_OK;
+    return code;
 }
 
 static int add_item(nb_conversation *c, const json_t *item, const char *at, nb_request_error *error)
@@ -205,13 +210,16 @@ static int convert_input(const json_t *body, json_t *chat, nb_request_error *err
 
 // ---- The rest
 
-static int convert_reasoning(const json_t *body, json_t *chat, nb_request_error *error)
+static int convert_reasoning(const json_t *body, nb_responses_request *out, nb_request_error *error)
 {
     const json_t *reasoning = NULL;
-    nb_str effort = {0};
+    nb_str effort = {0}, summary = {0};
     NB_TRY(nb_field_object(body, "reasoning", &reasoning, error));
     NB_TRY(nb_convert_str(reasoning, "reasoning", "effort", false, &effort, error));
-    if (effort.ptr) json_object_set_new(chat, "reasoning_effort", json_stringn(effort.ptr, effort.len));
+    if (effort.ptr) json_object_set_new(out->chat_body, "reasoning_effort", json_stringn(effort.ptr, effort.len));
+    NB_TRY(nb_convert_str(reasoning, "reasoning", "generate_summary", false, &summary, error)); // its older name
+    NB_TRY(nb_convert_str(reasoning, "reasoning", "summary", false, &summary, error));
+    out->wants_summary = summary.ptr && !nb_str_equal_c(summary, "none");
     return NB_OK;
 }
 
@@ -239,14 +247,15 @@ static int convert_format(const json_t *body, json_t *chat, nb_request_error *er
     return NB_OK;
 }
 
-static int convert(const json_t *body, json_t *chat, nb_request_error *error)
+static int convert(const json_t *body, nb_responses_request *out, nb_request_error *error)
 {
+    json_t *chat = out->chat_body;
     NB_TRY(refuse_unsupported(body, error));
-    NB_TRY(check_logprobs(body, error));
+    NB_TRY(read_include(body, out, error));
     NB_TRY(check_types(body, error));
     NB_TRY(convert_input(body, chat, error));
     NB_TRY(nb_responses_convert_tools(body, chat, error));
-    NB_TRY(convert_reasoning(body, chat, error));
+    NB_TRY(convert_reasoning(body, out, error));
     NB_TRY(convert_format(body, chat, error));
     json_t *most = json_object_get(body, "max_output_tokens"), *parallel = json_object_get(body, "parallel_tool_calls");
     if (most) json_object_set(chat, "max_completion_tokens", most);
@@ -258,7 +267,7 @@ int nb_request_responses(const json_t *body, const nb_request_limits *limits, nb
                          nb_responses_request *out, nb_request_error *error)
 {
     *out = (nb_responses_request){.body = body, .chat_body = nb_convert_begin(body)};
-    int code = convert(body, out->chat_body, error);
+    int code = convert(body, out, error);
     if (code == NB_OK && nb_request_chat(out->chat_body, limits, arena, &out->chat, error) != NB_OK)
         code = nb_convert_rename(names, error);
     if (code == NB_OK) {

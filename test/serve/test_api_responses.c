@@ -146,6 +146,47 @@ static void streamed_response_is_the_same(void **state)
                  "{\"input\": \"" BOOKING "\", " TOOLS ", \"stream\": true}");
 }
 
+static json_int_t input_tokens(const char *reasoning)
+{
+    nb_buf body = {0};
+    nb_buf_printf(&body,
+                  "{\"max_output_tokens\": 1, \"input\": [{\"role\": \"user\", \"content\": \"Go.\"}, {\"type\": "
+                  "\"reasoning\", %s}, {\"type\": \"function_call\", \"call_id\": \"c\", \"name\": \"f\"}]}",
+                  reasoning);
+    json_t *r = post(body.ptr);
+    json_int_t n = api_int_at(r, "usage.input_tokens");
+    json_decref(r);
+    nb_buf_drop(&body);
+    return n;
+}
+
+// Clients differ in what they show and in what they send back: all of them have the text.
+static void reasoning_comes_in_the_form_that_was_asked_for(void **state)
+{
+    (void)state;
+    json_t *plain = post("{" QUESTION "}");
+    json_t *asked = post("{" QUESTION ", \"reasoning\": {\"summary\": \"auto\"}, \"include\": "
+                         "[\"reasoning.encrypted_content\"]}");
+    const char *text = api_text_at(plain, "output.0.content.0.text");
+    assert_null(api_at(plain, "output.0.encrypted_content"));
+    assert_string_equal(api_text_at(asked, "output.0.summary.0.type"), "summary_text");
+    assert_string_equal(api_text_at(asked, "output.0.summary.0.text"), text);
+    assert_int_equal(json_array_size(api_at(asked, "output.0.content")), 0);
+    assert_true(strlen(api_text_at(asked, "output.0.encrypted_content")) > strlen(text));
+    json_t *events =
+        api_named_stream(RESPONSES, "{" QUESTION ", \"reasoning\": {\"summary\": \"auto\"}, \"stream\": true}");
+    nb_buf streamed = joined(events, "response.reasoning_summary_text.delta");
+    assert_string_equal(streamed.ptr, text);
+    nb_buf_drop(&streamed);
+    json_decref(events);
+    json_decref(plain);
+    json_decref(asked);
+    json_int_t n = input_tokens("\"content\": [{\"type\": \"reasoning_text\", \"text\": \"I go to the shop.\"}]");
+    assert_int_equal(input_tokens("\"summary\": [{\"type\": \"summary_text\", \"text\": \"I go to the shop.\"}]"), n);
+    assert_int_equal(input_tokens("\"summary\": [], \"encrypted_content\": \"nibble:I go to the shop.\""), n);
+    assert_true(input_tokens("\"summary\": [], \"encrypted_content\": \"of another server\"") < n);
+}
+
 static void stream_names_each_step_of_an_item(void **state)
 {
     (void)state;
@@ -343,6 +384,7 @@ int main(void)
         cmocka_unit_test(effort_none_turns_reasoning_off),
         cmocka_unit_test(cut_answer_is_incomplete),
         cmocka_unit_test(streamed_response_is_the_same),
+        cmocka_unit_test(reasoning_comes_in_the_form_that_was_asked_for),
         cmocka_unit_test(stream_names_each_step_of_an_item),
         cmocka_unit_test(functions_are_called_and_their_output_goes_back),
         cmocka_unit_test(what_no_client_runs_is_left_out_beside_functions),
