@@ -197,6 +197,14 @@ test("stopping ends the request and keeps what came", async (t) => {
     }
 });
 
+test("answers follow a JSON schema and are shown as JSON", async () => {
+    const page = await openGreedy({ schema: '{"enum": ["seven", "nineteen"]}' });
+    await say(page, "What is 12 plus 7?");
+    await ended(page);
+    assert.match(JSON.parse(await answers(page).locator("pre").innerText()), /^(seven|nineteen)$/);
+    assert.match(await page.locator(".hints").innerText(), /JSON schema/);
+});
+
 test("what the server refuses is shown, and sent again", async () => {
     const page = await openGreedy({ temperature: "-1" });
     await button(page, "Settings").click();

@@ -1,6 +1,6 @@
 // What the model wrote: thoughts, text, tool calls, and how fast it came.
 import { splitThoughts } from "./answer.js";
-import { CopyButton } from "./code.jsx";
+import { Code, CopyButton } from "./code.jsx";
 import { duration, number, rate } from "./format.js";
 import { Icon, IconButton } from "./icons.jsx";
 import { focusSend } from "./keyboard.js";
@@ -62,7 +62,7 @@ export function AssistantMessage({ node, versions, isLast }) {
         <>
             <Thinking node={node} reasoning={reasoning} content={content} />
             {waits && <Waiting />}
-            {content && <Markdown text={content} />}
+            {content && (node.isJson ? <Code text={content} language="json" /> : <Markdown text={content} />)}
             {node.calls.length > 0 && <ToolCalls node={node} isLast={isLast} />}
             {node.state === "failed" && (
                 <p class="failure" role="alert">

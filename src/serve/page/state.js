@@ -164,13 +164,9 @@ async function answer(parent = current.value.leaf) {
         ...(chosen && { model: chosen }),
         ...requestFields(settings.value),
     };
-    put(
-        tree.addMessage(
-            current.value,
-            { role: "assistant", state: "running", model: chosen, reasoning: "", calls: [] },
-            parent,
-        ),
-    );
+    const isJson = "response_format" in request;
+    const begun = { role: "assistant", state: "running", model: chosen, isJson, reasoning: "", calls: [] };
+    put(tree.addMessage(current.value, begun, parent));
     const { id: conversation, leaf: message } = current.value;
     const abort = new AbortController();
     running.value = { ...running.value, [conversation]: abort };

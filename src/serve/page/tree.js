@@ -2,7 +2,8 @@
 // new one becomes a sibling of the old. What is shown is the path from the root to `leaf`. All functions are pure: they
 // return a new conversation and leave the old one alone.
 //
-// message: {id, parent, at, role, content, reasoning, calls: [{id, name, arguments}], callId, state, error, stats}
+// message: {id, parent, at, role, content}; of the model also {reasoning, calls: [{id, name, arguments}], isJson, model,
+// state, error, usage, finish, stats}; of a tool {callId, name}
 
 // crypto.randomUUID is not there on plain HTTP.
 export function newId() {
