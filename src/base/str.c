@@ -37,6 +37,7 @@ int64_t nb_str_find(nb_str s, nb_str needle, size_t from)
 {
     if (from > s.len) return -1;
     if (needle.len == 0) return (int64_t)from;
+    if (needle.len > s.len - from) return -1; // also the slice without bytes, whose pointer may be NULL
     const char *hit = memmem(s.ptr + from, s.len - from, needle.ptr, needle.len);
     return hit ? hit - s.ptr : -1;
 }

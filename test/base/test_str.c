@@ -20,6 +20,8 @@ static void slices_clamp_and_compare(void **state)
     assert_int_equal(nb_str_find(s, NB_STR("t"), 5), -1);
     assert_int_equal(nb_str_find(s, NB_STR(""), 8), 8);
     assert_int_equal(nb_str_find(s, NB_STR("q"), 9), -1);
+    assert_int_equal(nb_str_find((nb_str){0}, NB_STR("q"), 0), -1);
+    assert_int_equal(nb_str_find((nb_str){0}, NB_STR(""), 0), 0);
     assert_true(nb_str_equal(nb_str_from(NULL), (nb_str){0}));
 }
 
