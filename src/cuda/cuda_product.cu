@@ -170,13 +170,13 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
                 for (int b = 0; b < 2; b++) nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
-            if (part == 0 && step && threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + last);
+            if (part == 0 && step) nb_barrier_arrive_warp(r->empty + last);
         }
         last = r->slot;
         advance(r, n_stage<KIND>);
     }
     nb_wgmma_wait<0>();
-    if (threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + last);
+    nb_barrier_arrive_warp(r->empty + last);
 }
 
 __device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
