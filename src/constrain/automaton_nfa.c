@@ -91,6 +91,7 @@ static void build_combined(nb_build *build, nb_nfa *nfa, const nb_expr_node *nod
     nb_dfa_of(build, node->b, &b);
     nb_dfa_combine(build, &a, &b, node->kind == NB_EXPR_MINUS, &c);
     int32_t base = nfa->n_state;
+    nb_build_spend(build, c.n_state + c.n_edge);
     for (int32_t i = 0; i < c.n_state; i++) add_state(nfa);
     for (int32_t i = 0; i < c.n_state; i++) {
         const nb_state *s = &c.state[i];
@@ -122,6 +123,7 @@ static void build_between(nb_build *build, nb_nfa *nfa, nb_expr x, int32_t from,
 {
     const nb_grammar *g = build->grammar;
     const nb_expr_node *node = &g->node[x];
+    if (nfa->n_state > NB_AUTOMATON_RAW_MAX || nfa->n_edge > 2 * NB_AUTOMATON_RAW_MAX) build->failed = true;
     if (!nb_build_spend(build, 1)) return;
     switch (node->kind) {
     case NB_EXPR_NOTHING: break;

@@ -9,7 +9,7 @@
 enum {
     NB_STACKS_FRAMES_MAX = 1 << 16,
     NB_STACKS_DEPTH_MAX = 1000, // frames of one stack; what would need more is not followed
-    NB_STACKS_HEADS_MAX = 256,  // stacks at once
+    NB_STACKS_HEADS_MAX = 128,  // stacks at once
     NB_STACKS_SEEN_MAX = 1024,  // states passed without reading, per byte
     NB_BELOW_NONE = -1,         // the root rule is at work
     NB_BELOW_UNKNOWN = -2,      // what called this rule is not known

@@ -14,7 +14,7 @@
 
 enum {
     NB_MASK_CACHE_BYTES = 256 << 20,
-    NB_MASK_WORK_MAX = 30 * 1000 * 1000, // steps of one mask: bounds its time to a fraction of a second
+    NB_MASK_WORK_MAX = 8 * 1000 * 1000, // steps of one mask: bounds its time to about a tenth of a second
 };
 
 typedef struct nb_mask_cache nb_mask_cache;

@@ -168,7 +168,7 @@ static void random_expressions_mean_what_pcre2_says(void **state)
     (void)state;
     uint64_t seed = 3;
     nb_buf pattern = {0};
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 150; i++) {
         nb_buf_clear(&pattern);
         add_random(&pattern, 2, &seed);
         compare(pattern.ptr, i % 3 == 0, 20, &seed);
