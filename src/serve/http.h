@@ -121,5 +121,8 @@ void nb_http_error_json(const nb_http_exchange *exchange, nb_buf *out, int statu
 void nb_http_stream_open(nb_http_exchange *exchange, const char *content_type);
 int nb_http_stream_send(nb_http_exchange *exchange, nb_str bytes);
 void nb_http_stream_end(nb_http_exchange *exchange);
+// So many further bytes may wait unread: for what repeats a request or an answer that is in memory anyway, at once and
+// however fast the client reads.
+void nb_http_stream_allow(nb_http_exchange *exchange, size_t n_bytes);
 
 #endif

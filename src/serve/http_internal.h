@@ -102,7 +102,8 @@ struct nb_http_exchange {
     void (*on_gone)(void *user);
     void *on_gone_user;
     nb_buf stream;
-    size_t stream_at; // bytes of `stream` that MHD has taken
+    size_t stream_at;      // bytes of `stream` that MHD has taken
+    size_t stream_allowed; // beyond the option's limit
 };
 
 // http_exchange.c

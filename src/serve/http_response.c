@@ -184,7 +184,7 @@ int nb_http_stream_send(nb_http_exchange *e, nb_str bytes)
     bool gone = e->gone;
     if (!gone) {
         compact(e);
-        slow = e->stream.len + bytes.len > (size_t)e->http->options.stream_buffer_max_bytes;
+        slow = e->stream.len + bytes.len > (size_t)e->http->options.stream_buffer_max_bytes + e->stream_allowed;
         if (!slow) nb_buf_add_str(&e->stream, bytes);
         e->gone = slow;
         nb_http_resume(e);
@@ -195,6 +195,13 @@ int nb_http_stream_send(nb_http_exchange *e, nb_str bytes)
         hang_up(e);
     }
     return gone || slow ? NB_ERR_LIMIT : NB_OK;
+}
+
+void nb_http_stream_allow(nb_http_exchange *e, size_t n_bytes)
+{
+    pthread_mutex_lock(&e->lock);
+    e->stream_allowed += n_bytes;
+    pthread_mutex_unlock(&e->lock);
 }
 
 void nb_http_stream_end(nb_http_exchange *e)

@@ -12,10 +12,18 @@ static nb_buf *begin_event(nb_api_job *job, const char *name)
     return &job->chunk;
 }
 
+// Text that is new.
 static void send_event(nb_api_job *job, const char *name)
 {
     nb_buf_add_c(&job->chunk, "}");
     nb_api_job_send(job, name);
+}
+
+// All other events repeat the request or the answer, several times in a row.
+static void send_repeated(nb_api_job *job, const char *name)
+{
+    nb_http_stream_allow(job->exchange, job->chunk.len);
+    send_event(job, name);
 }
 
 static void send_response(nb_api_job *job, const char *name, const char *status)
@@ -23,7 +31,7 @@ static void send_response(nb_api_job *job, const char *name, const char *status)
     nb_buf *out = begin_event(job, name);
     nb_buf_add_c(out, ",\"response\":");
     nb_openai_responses_add(out, job, status);
-    send_event(job, name);
+    send_repeated(job, name);
 }
 
 static void send_item(nb_choice *choice, const nb_chat_item *item, const char *name, bool begun)
@@ -31,7 +39,7 @@ static void send_item(nb_choice *choice, const nb_chat_item *item, const char *n
     nb_buf *out = begin_event(choice->job, name);
     nb_buf_printf(out, ",\"output_index\":%d,\"item\":", item->index);
     nb_openai_responses_add_item(out, choice, item, begun);
-    send_event(choice->job, name);
+    send_repeated(choice->job, name);
 }
 
 // An event about an item: its id and place, and the place of its only part if it has parts.
@@ -51,16 +59,15 @@ static void send_part(nb_choice *choice, const nb_chat_item *item, const char *n
     nb_buf *out = begin_inside(choice, item, name);
     nb_buf_add_c(out, ",\"part\":");
     nb_openai_responses_add_part(out, choice, item, text);
-    send_event(choice->job, name);
+    send_repeated(choice->job, name);
 }
 
-static void send_text(nb_choice *choice, const nb_chat_item *item, const char *name, const char *key, nb_str text)
+static void add_text(nb_choice *choice, const nb_chat_item *item, const char *name, const char *key, nb_str text)
 {
     nb_buf *out = begin_inside(choice, item, name);
     if (item->kind == NB_PART_CONTENT) nb_buf_add_c(out, ",\"logprobs\":[]");
     nb_buf_printf(out, ",\"%s\":", key);
     nb_openai_string(out, text);
-    send_event(choice->job, name);
 }
 
 void nb_openai_responses_begin(nb_choice *choice)
@@ -79,7 +86,9 @@ void nb_openai_responses_item_begin(nb_choice *choice, const nb_chat_item *item)
 void nb_openai_responses_item_text(nb_choice *choice, const nb_chat_item *item, nb_str piece)
 {
     const nb_responses_part *part = nb_openai_responses_part(choice, item);
-    send_text(choice, item, part ? part->delta : "response.function_call_arguments.delta", "delta", piece);
+    const char *name = part ? part->delta : "response.function_call_arguments.delta";
+    add_text(choice, item, name, "delta", piece);
+    send_event(choice->job, name);
 }
 
 static void send_call_done(nb_choice *choice, const nb_chat_item *item)
@@ -92,7 +101,7 @@ static void send_call_done(nb_choice *choice, const nb_chat_item *item)
     nb_openai_string(out, function);
     nb_buf_add_c(out, ",\"arguments\":");
     nb_openai_string(out, nb_buf_str(&item->text));
-    send_event(choice->job, name);
+    send_repeated(choice->job, name);
 }
 
 void nb_openai_responses_item_end(nb_choice *choice, const nb_chat_item *item)
@@ -100,7 +109,8 @@ void nb_openai_responses_item_end(nb_choice *choice, const nb_chat_item *item)
     const nb_responses_part *part = nb_openai_responses_part(choice, item);
     nb_str text = nb_buf_str(&item->text);
     if (part) {
-        send_text(choice, item, part->text_done, "text", text);
+        add_text(choice, item, part->text_done, "text", text);
+        send_repeated(choice->job, part->text_done);
         send_part(choice, item, part->done, text);
     } else {
         send_call_done(choice, item);
@@ -119,5 +129,6 @@ void nb_openai_responses_end(nb_api_job *job)
     nb_buf_add_c(out, ",\"response\":");
     nb_openai_responses_add(out, job, status);
     nb_buf_add_c(out, "}");
+    nb_http_stream_allow(job->exchange, out->len);
     nb_sse_send(job->exchange, name, nb_buf_str(out)); // also where the rest was cancelled
 }

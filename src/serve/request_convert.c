@@ -170,8 +170,30 @@ nb_conversation nb_conversation_begin(json_t *chat_body)
     return c;
 }
 
+// A text that comes in thousands of pieces is not copied for each of them.
+void nb_conversation_end(nb_conversation *c)
+{
+    if (!c->grown) return;
+    json_object_set_new(c->grown, c->key, json_stringn(c->text.ptr ? c->text.ptr : "", c->text.len));
+    nb_buf_drop(&c->text);
+    c->text = (nb_buf){0};
+    c->grown = NULL;
+}
+
+static void append_text(nb_conversation *c, json_t *message, const char *key, const char *between, nb_str text)
+{
+    if (c->grown == message)
+        nb_buf_add_c(&c->text, between);
+    else
+        nb_conversation_end(c);
+    c->grown = message;
+    c->key = key;
+    nb_buf_add_str(&c->text, text);
+}
+
 static json_t *add_message(nb_conversation *c, const char *role)
 {
+    nb_conversation_end(c);
     json_t *message = json_object();
     json_object_set_new(message, "role", json_string(role));
     json_array_append_new(c->messages, message);
@@ -188,25 +210,11 @@ static json_t *grow_message(nb_conversation *c, const char *role, const char *wi
     return fits ? last : add_message(c, role);
 }
 
-// Adds to a member that is a string.
-static void append_text(json_t *message, const char *key, const char *between, nb_str text)
-{
-    nb_buf joined = {0};
-    const json_t *before = json_object_get(message, key);
-    if (before) {
-        nb_buf_add_str(&joined, nb_field_text(before));
-        nb_buf_add_c(&joined, between);
-    }
-    nb_buf_add_str(&joined, text);
-    json_object_set_new(message, key, json_stringn(joined.ptr ? joined.ptr : "", joined.len));
-    nb_buf_drop(&joined);
-}
-
 void nb_conversation_system(nb_conversation *c, nb_str text)
 {
     bool at_front = json_array_size(c->messages) <= 1;
     json_t *message = at_front ? grow_message(c, "system", NULL, NULL) : add_message(c, "system");
-    append_text(message, "content", "\n\n", text);
+    append_text(c, message, "content", "\n\n", text);
 }
 
 void nb_conversation_message(nb_conversation *c, const char *role, json_t *content)
@@ -228,7 +236,7 @@ void nb_conversation_text(nb_conversation *c, const char *role, json_t *content)
 
 void nb_conversation_reasoning(nb_conversation *c, nb_str text)
 {
-    append_text(grow_message(c, "assistant", "content", "tool_calls"), "reasoning_content", "", text);
+    append_text(c, grow_message(c, "assistant", "content", "tool_calls"), "reasoning_content", "", text);
 }
 
 void nb_conversation_call(nb_conversation *c, nb_str id, nb_str name, json_t *arguments)

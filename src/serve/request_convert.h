@@ -37,9 +37,13 @@ int nb_convert_check_tools(const json_t *tools, const json_t *converted, const c
 
 typedef struct nb_conversation {
     json_t *messages; // owned by the chat body
+    json_t *grown;    // the message whose text is still being put together, or NULL
+    const char *key;  // where that text belongs
+    nb_buf text;
 } nb_conversation;
 
 nb_conversation nb_conversation_begin(json_t *chat_body);
+void nb_conversation_end(nb_conversation *c); // always, also after an error
 void nb_conversation_system(nb_conversation *c, nb_str text);
 // A message of its own, and text that goes on with the last message if that is of this role. They take the content.
 void nb_conversation_message(nb_conversation *c, const char *role, json_t *content);

@@ -128,13 +128,12 @@ static int add_message(nb_conversation *c, const json_t *message, const char *at
     return NB_OK;
 }
 
-static int convert_messages(const json_t *body, json_t *chat, nb_request_error *error)
+static int add_messages(nb_conversation *c, const json_t *body, nb_request_error *error)
 {
     char at[NB_CONVERT_PATH_BYTES];
     const json_t *messages = NULL, *message;
     size_t i;
-    nb_conversation c = nb_conversation_begin(chat);
-    NB_TRY(add_system(&c, json_object_get(body, "system"), "system", error));
+    NB_TRY(add_system(c, json_object_get(body, "system"), "system", error));
     NB_TRY(nb_field_array(body, "messages", &messages, error));
     if (json_array_size(messages) > NB_REQUEST_MESSAGES_MAX)
         return nb_request_refuse(error, 400, "messages", NULL, "messages holds more than %d messages",
@@ -144,14 +143,26 @@ static int convert_messages(const json_t *body, json_t *chat, nb_request_error *
     json_array_foreach(messages, i, message)
     {
         snprintf(at, sizeof(at), "messages[%zu]", i);
-        NB_TRY(add_message(&c, message, at, error));
+        NB_TRY(add_message(c, message, at, error));
     }
-    // An answer that was begun is continued.
-    const json_t *last = json_array_get(c.messages, json_array_size(c.messages) - 1);
-    bool begun =
-        !strcmp(json_string_value(json_object_get(last, "role")), "assistant") && !json_object_get(last, "tool_calls");
-    json_object_set_new(chat, "continue_final_message", json_boolean(begun));
     return NB_OK;
+}
+
+// An answer that was begun is continued.
+static bool ends_in_begun_answer(const json_t *messages)
+{
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const json_t *role = json_object_get(last, "role");
+    return role && !strcmp(json_string_value(role), "assistant") && !json_object_get(last, "tool_calls");
+}
+
+static int convert_messages(const json_t *body, json_t *chat, nb_request_error *error)
+{
+    nb_conversation c = nb_conversation_begin(chat);
+    int code = add_messages(&c, body, error);
+    nb_conversation_end(&c);
+    json_object_set_new(chat, "continue_final_message", json_boolean(ends_in_begun_answer(c.messages)));
+    return code;
 }
 
 // ---- Tools

@@ -181,31 +181,40 @@ static int add_item(nb_conversation *c, const json_t *item, const char *at, nb_r
                              at, type.ptr);
 }
 
-static int convert_input(const json_t *body, json_t *chat, nb_request_error *error)
+static int add_items(nb_conversation *c, const json_t *input, nb_request_error *error)
 {
     char at[NB_CONVERT_PATH_BYTES];
-    const json_t *input = json_object_get(body, "input"), *item;
-    nb_str instructions = {0};
+    const json_t *item;
     size_t i;
-    nb_conversation c = nb_conversation_begin(chat);
-    NB_TRY(nb_field_str(body, "instructions", &instructions, error));
-    if (instructions.len) nb_conversation_system(&c, instructions);
-    if (!nb_field_given(body, "input")) return nb_request_refuse(error, 400, "input", NULL, "input is missing");
-    if (json_is_string(input) && !nb_json_big_integer(input).ptr) {
-        nb_conversation_message(&c, "user", json_deep_copy(input));
-        return NB_OK;
-    }
-    if (!json_is_array(input))
-        return nb_request_refuse(error, 400, "input", NULL, "input must be a string or an array of items, not %s",
-                                 nb_field_type(input));
     if (json_array_size(input) > NB_REQUEST_MESSAGES_MAX)
         return nb_request_refuse(error, 400, "input", NULL, "input holds more than %d items", NB_REQUEST_MESSAGES_MAX);
     json_array_foreach(input, i, item)
     {
         snprintf(at, sizeof(at), "input[%zu]", i);
-        NB_TRY(add_item(&c, item, at, error));
+        NB_TRY(add_item(c, item, at, error));
     }
     return NB_OK;
+}
+
+static int convert_input(const json_t *body, json_t *chat, nb_request_error *error)
+{
+    const json_t *input = json_object_get(body, "input");
+    nb_str instructions = {0};
+    NB_TRY(nb_field_str(body, "instructions", &instructions, error));
+    if (!nb_field_given(body, "input")) return nb_request_refuse(error, 400, "input", NULL, "input is missing");
+    bool is_text = json_is_string(input) && !nb_json_big_integer(input).ptr;
+    if (!is_text && !json_is_array(input))
+        return nb_request_refuse(error, 400, "input", NULL, "input must be a string or an array of items, not %s",
+                                 nb_field_type(input));
+    int code = NB_OK;
+    nb_conversation c = nb_conversation_begin(chat);
+    if (instructions.len) nb_conversation_system(&c, instructions);
+    if (is_text)
+        nb_conversation_message(&c, "user", json_deep_copy(input));
+    else
+        code = add_items(&c, input, error);
+    nb_conversation_end(&c);
+    return code;
 }
 
 // ---- The rest

@@ -319,6 +319,41 @@ static void text_format_constrains_the_text(void **state)
             "text.format", "text.format");
 }
 
+// More than the buffer that a slow reader may leave unread.
+static void a_long_request_is_repeated_whole_in_the_stream(void **state)
+{
+    (void)state;
+    nb_buf body = {0};
+    nb_buf_add_c(&body, "{" QUESTION ", \"max_output_tokens\": 3, \"stream\": true, \"metadata\": {\"long\": \"");
+    for (int i = 0; i < 200000; i++) nb_buf_add_c(&body, "metadata");
+    nb_buf_add_c(&body, "\"}}");
+    json_t *events = api_named_stream(RESPONSES, body.ptr);
+    const json_t *last = json_array_get(events, json_array_size(events) - 1);
+    assert_string_equal(api_text_at(last, "type"), "response.incomplete");
+    assert_int_equal(strlen(api_text_at(last, "response.metadata.long")), 1600000);
+    json_decref(events);
+    nb_buf_drop(&body);
+}
+
+static void thousands_of_pieces_become_one_text(void **state)
+{
+    (void)state;
+    nb_buf body = {0};
+    json_t *reply = NULL;
+    nb_buf_add_c(&body, "{\"input\": [");
+    for (int i = 0; i < 16000; i++) {
+        nb_buf_add_c(&body, i ? ",{\"type\": \"reasoning\", \"content\": [{\"type\": \"reasoning_text\", \"text\": \""
+                              : "{\"role\": \"user\", \"content\": [{\"type\": \"input_text\", \"text\": \"");
+        for (int k = 0; k < 100; k++) nb_buf_add_c(&body, "ten bytes ");
+        nb_buf_add_c(&body, "\"}]}");
+    }
+    nb_buf_add_c(&body, "]}");
+    assert_int_equal(api_post(RESPONSES, body.ptr, &reply), 400);
+    assert_string_equal(api_text_at(reply, "error.code"), "context_length_exceeded");
+    json_decref(reply);
+    nb_buf_drop(&body);
+}
+
 static void wrong_fields_are_named_as_the_client_knows_them(void **state)
 {
     (void)state;
@@ -391,6 +426,8 @@ int main(void)
         cmocka_unit_test(functions_of_namespaces_are_called_by_both_names),
         cmocka_unit_test(items_become_the_messages_of_a_chat),
         cmocka_unit_test(text_format_constrains_the_text),
+        cmocka_unit_test(a_long_request_is_repeated_whole_in_the_stream),
+        cmocka_unit_test(thousands_of_pieces_become_one_text),
         cmocka_unit_test(wrong_fields_are_named_as_the_client_knows_them),
         cmocka_unit_test(unknown_fields_are_accepted),
     };
