@@ -181,6 +181,7 @@ int nb_constrainer_compile(nb_constrainer *c, const nb_constrain_spec *spec, nb_
     nb_program *p = nb_alloc(sizeof(*p));
     *p = (nb_program){.automaton = automaton, .key = key};
     atomic_init(&p->n_ref, 1);
+    nb_mask_cache_warm(c->masks, automaton);
     pthread_mutex_lock(&c->mutex);
     keep(c, p);
     pthread_mutex_unlock(&c->mutex);

@@ -166,17 +166,46 @@ static void add_entry(const nb_mask_cache *cache, const entry *e, uint32_t *mask
         set_bits(mask, e->tok, e->n_tok);
 }
 
+// The entry of a head's state; NULL: it would take too much work.
+static entry *entry_of_head(nb_mask_cache *cache, const nb_automaton *automaton, int32_t state)
+{
+    uint64_t root = automaton->serial | 1ull << 63;
+    entry *e = find(cache, root, state);
+    if (e) return e;
+    if (!nb_mask_walk_head(&cache->walk, automaton, state)) return NULL;
+    return insert(cache, make_entry(cache, root, state));
+}
+
+static int readable_ascii(const nb_automaton *automaton, int32_t state)
+{
+    const nb_state *s = &automaton->state[state];
+    int n = 0;
+    for (int k = 0; k < s->n_edge; k++) {
+        const nb_edge *e = &automaton->edge[s->edge + k];
+        if (e->lo < 0x80) n += (e->hi < 0x80 ? e->hi : 0x7F) - e->lo + 1;
+    }
+    return n;
+}
+
+void nb_mask_cache_warm(nb_mask_cache *cache, const nb_automaton *automaton)
+{
+    int64_t work = NB_MASK_WARM_WORK;
+    for (int32_t i = 0; i < automaton->n_state && work > 0; i++) {
+        if (readable_ascii(automaton, i) < NB_MASK_WARM_BYTES) continue;
+        pthread_mutex_lock(&cache->mutex); // for one state at a time: the engine's thread waits for it, too
+        entry_of_head(cache, automaton, i);
+        work -= NB_MASK_WORK_MAX - cache->walk.work;
+        pthread_mutex_unlock(&cache->mutex);
+    }
+}
+
 // The head's own entry, then one for each frame below for as long as longer tokens go on there. The walk of an entry
 // reads the one before, which is newer than all others and hence still there.
 static bool add_head(nb_mask_cache *cache, const nb_stacks *stacks, nb_head head, uint32_t *mask)
 {
     const nb_automaton *automaton = stacks->automaton;
-    uint64_t root = automaton->serial | 1ull << 63;
-    entry *e = find(cache, root, head.state);
-    if (!e) {
-        if (!nb_mask_walk_head(&cache->walk, automaton, head.state)) return false;
-        e = insert(cache, make_entry(cache, root, head.state));
-    }
+    entry *e = entry_of_head(cache, automaton, head.state);
+    if (!e) return false;
     add_entry(cache, e, mask);
     for (int32_t below = head.below; below >= 0 && e->n_resume > 0; below = stacks->frame[below].below) {
         int32_t state = stacks->frame[below].state;

@@ -17,10 +17,19 @@ enum {
     NB_MASK_WORK_MAX = 8 * 1000 * 1000, // steps of one mask: bounds its time to about a tenth of a second
 };
 
+enum {
+    NB_MASK_WARM_WORK = 8 * 1000 * 1000,
+    NB_MASK_WARM_BYTES = 16, // of ASCII that a state reads, to be worth it
+};
+
 typedef struct nb_mask_cache nb_mask_cache;
 
 nb_mask_cache *nb_mask_cache_open(const nb_vocabulary_trie *trie, int64_t max_bytes);
 void nb_mask_cache_close(nb_mask_cache *cache);
+
+// Finds beforehand what heads with many bytes to read allow: the costly walks, on the thread of who compiled the
+// automaton instead of the one that generates. As far as NB_MASK_WARM_WORK goes.
+void nb_mask_cache_warm(nb_mask_cache *cache, const nb_automaton *automaton);
 
 // Adds to mask [trie->n_word] the tokens that any of the heads allows. NB_ERR_LIMIT: it would take too much work.
 int nb_mask_cache_add(nb_mask_cache *cache, const nb_stacks *stacks, const nb_head *head, int n, uint32_t *mask,
