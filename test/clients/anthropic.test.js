@@ -61,6 +61,12 @@ test('a tool is used, its result goes back, the answer speaks of it', async () =
   assert.match(second.content.at(-1).text, booking.answer);
 });
 
+test('the use of a tool can be forced', async () => {
+  const { content } = await client.messages.create(
+    { ...book, messages: ask.messages, thinking: { type: 'disabled' }, tool_choice: { type: 'tool', name } });
+  assert.equal(content[0].name, name);
+});
+
 test('a streamed tool use adds up to the same input', async () => {
   const final = await client.messages.stream(book).finalMessage();
   assert.equal(final.stop_reason, 'tool_use');

@@ -44,6 +44,11 @@ test('bindTools: call, result, answer', async () => {
   assert.match((await withTools.invoke(messages)).content, booking.answer);
 });
 
+test('bindTools: a call can be required', async () => {
+  const forced = chat.bindTools([{ type: 'function', function: { name, description, parameters } }], { tool_choice: 'required' });
+  assert.equal((await forced.invoke(question)).tool_calls[0].name, name);
+});
+
 test('bindTools, streamed: the chunks add up to the call', async () => {
   let sum;
   for await (const chunk of await withTools.stream(booking.prompt)) sum = sum ? sum.concat(chunk) : chunk;

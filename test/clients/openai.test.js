@@ -72,6 +72,12 @@ test('runTools drives the whole loop, streamed', async () => {
   assert.deepEqual(called, booking.arguments);
 });
 
+test('a call can be required', async () => {
+  const { choices: [choice] } = await client.chat.completions.create(
+    { ...book, messages: ask.messages, tool_choice: 'required', max_tokens: 300 });
+  assert.equal(choice.message.tool_calls[0].function.name, name);
+});
+
 test('parse: the answer has the form of a schema', async () => {
   const { choices } = await client.chat.completions.parse({ ...ask, response_format: zodResponseFormat(sum, 'sum') });
   assert.ok([18, 19].includes(choices[0].message.parsed.sum));

@@ -93,6 +93,25 @@ static void tools_are_used_and_their_results_go_back(void **state)
     json_decref(r);
 }
 
+static void tool_use_can_be_forced(void **state)
+{
+    (void)state;
+    static const char *const choices[] = {"{\"type\": \"any\"}", "{\"type\": \"tool\", \"name\": \"book_table\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        char body[1000];
+        snprintf(body, sizeof(body),
+                 "{\"max_tokens\": 300, \"messages\": [{\"role\": \"user\", \"content\": \"Nice weather today!\"}], "
+                 "\"tool_choice\": "
+                 "%s, " TOOL "}",
+                 choices[i]);
+        json_t *r = post(MESSAGES, body);
+        assert_string_equal(api_text_at(r, "content.0.type"), "tool_use");
+        assert_string_equal(api_text_at(r, "content.0.name"), "book_table");
+        assert_string_equal(api_text_at(r, "stop_reason"), "tool_use");
+        json_decref(r);
+    }
+}
+
 static void ends_are_told_apart(void **state)
 {
     (void)state;
@@ -348,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_is_text_unless_thinking_is_asked_for),
         cmocka_unit_test(tools_are_used_and_their_results_go_back),
+        cmocka_unit_test(tool_use_can_be_forced),
         cmocka_unit_test(ends_are_told_apart),
         cmocka_unit_test(streamed_message_is_the_same),
         cmocka_unit_test(cut_tool_use_is_still_json),

@@ -236,6 +236,24 @@ static void functions_are_called_and_their_output_goes_back(void **state)
     json_decref(r);
 }
 
+static void calls_can_be_forced(void **state)
+{
+    (void)state;
+    static const char *const choices[] = {"\"required\"", "{\"type\": \"function\", \"name\": \"book_table\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        nb_buf body = {0};
+        nb_buf_printf(&body,
+                      "{\"input\": \"Good morning, nice weather today!\", " TOOLS
+                      ", \"max_output_tokens\": 300, \"reasoning\": {\"effort\": \"none\"}, \"tool_choice\": %s}",
+                      choices[i]);
+        json_t *r = post(body.ptr);
+        assert_string_equal(api_text_at(r, "output.0.type"), "function_call");
+        assert_string_equal(api_text_at(r, "output.0.name"), "book_table");
+        json_decref(r);
+        nb_buf_drop(&body);
+    }
+}
+
 static void what_no_client_runs_is_left_out_beside_functions(void **state)
 {
     (void)state;
@@ -422,6 +440,7 @@ int main(void)
         cmocka_unit_test(reasoning_comes_in_the_form_that_was_asked_for),
         cmocka_unit_test(stream_names_each_step_of_an_item),
         cmocka_unit_test(functions_are_called_and_their_output_goes_back),
+        cmocka_unit_test(calls_can_be_forced),
         cmocka_unit_test(what_no_client_runs_is_left_out_beside_functions),
         cmocka_unit_test(functions_of_namespaces_are_called_by_both_names),
         cmocka_unit_test(items_become_the_messages_of_a_chat),
