@@ -51,7 +51,7 @@ def dequantize(codes, block_scale, tensor_scale):
     return [E2M1[code] * scale for code in codes]
 \`\`\`
 
-The product of value and block scale is exact in \`bfloat16\`.`;
+A weight is $w = q \\cdot s_{\\text{block}} \\cdot s_{\\text{tensor}}$; the product $q \\cdot s_{\\text{block}}$ is exact in \`bfloat16\`.`;
 
 async function answer(response) {
     const pieces = (text, key) => text.match(/[^]{1,12}/g).map((each) => delta({ [key]: each }));

@@ -28,6 +28,10 @@ def f(x: int) -> str:
 \`\`\`
 
 > quote
+
+The root $\\sqrt{2}$ is in
+
+$$${"a_1 + b_1 + ".repeat(30)} x$$
 `;
 
 let nibble, browser, fake;

@@ -370,3 +370,23 @@ test("Markdown becomes headings, lists, tables and coloured code", async (t) => 
             name,
         );
 });
+
+test("formulas are drawn; money, shell variables and what is no formula stay as they are", async (t) => {
+    const content = [
+        "Let $a_1^2$ and \\(b\\) be \\[\\frac{a}{b}\\] here.",
+        "$$\nx = \\sqrt{2}\n- 1\n\n+ y\n$$",
+        "It costs $5 or $6 in $HOME/$USER, `$x$` and $\\frac{1}$.",
+    ].join("\n\n");
+    const fake = await startFake(nibble, { answer: async (response) => response.end(delta({ content }) + finish()) });
+    t.after(() => fake.close());
+    const page = await browser.open(fake.url);
+    await say(page, "Formulas, please");
+    await ended(page);
+    const shown = answers(page).locator(".markdown");
+    assert.equal(await shown.locator("math").count(), 4);
+    assert.equal(await shown.locator(".display math").count(), 2);
+    for (const selector of ["math msubsup", "math mfrac", "math msqrt"])
+        assert.equal(await shown.locator(selector).count(), 1);
+    assert.match(await shown.innerText(), /costs \$5 or \$6 in \$HOME\/\$USER, \$x\$ and \\frac\{1\}\./);
+    assert.deepEqual(page.complaints, []);
+});

@@ -66,6 +66,15 @@ const TEXTS = {
         "`".repeat(9999),
     "odd characters":
         "\u202eabc\u0000\u0007\ud800 \ufeff zalgo" + "\u0301".repeat(5000) + " " + "w".repeat(50000) + "\u2028\u2029",
+    formulas: `$\\href{javascript:${RUN}}{x}$ $\\url{${ELSEWHERE}}$ $\\includegraphics{${ELSEWHERE}.png}$ $\\text{<img src=x onerror=${RUN}>}$
+$\\class{x" onload="${RUN}}{y}$ $\\style{background:url(${ELSEWHERE})}{z}$ $\\color{red;background:url(${ELSEWHERE})}x$ $\\ref{a}$
+$\\def\\a{\\a\\a}\\a$ $\\rule{1e9em}{1e9em}$ $\\__proto__$ $\\frac{1}$ ${"$"}${"{".repeat(3000)}x${"}".repeat(3000)}$
+
+$$${"\\frac{1}{1+".repeat(500)}1${"}".repeat(500)}$$
+
+${"\\[ ".repeat(5000)}
+
+${"$a ".repeat(5000)}`,
     "a very long text": "word ".repeat(200000),
 };
 
@@ -75,7 +84,7 @@ async function assertHarmless() {
         hacked: window.hacked,
         elements: [
             ...document.querySelectorAll(
-                "#app :is(script, style, link, iframe, object, embed, img, form:not(dialog form), base, meta, math)",
+                "#app :is(script, style, link, iframe, object, embed, img, form:not(dialog form), base, meta, math:not(.formula *))",
             ),
         ].map((each) => each.outerHTML),
         handlers: [...document.querySelectorAll("#app *")]

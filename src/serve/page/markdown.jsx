@@ -4,10 +4,13 @@
 import MarkdownIt from "markdown-it";
 import { h, Fragment } from "preact";
 import { Code } from "./code.jsx";
+import { Formula } from "./formula.jsx";
+import { mathRules } from "./math_rules.js";
 
 const MARKDOWN_CHARS_MAX = 400_000; // longer ones are shown as they are
 
 const parser = new MarkdownIt({ html: false, linkify: true, breaks: true, typographer: false });
+parser.use(mathRules);
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 
 const TAGS = new Set(["p", "blockquote", "ul", "ol", "li", "thead", "tbody", "tr", "th", "td", "em", "strong", "s"]);
@@ -51,6 +54,8 @@ function leaf(token) {
     switch (token.type) {
         case "inline":
             return <>{elements(token.children)}</>;
+        case "math":
+            return <Formula text={token.content.trim()} display={token.meta.display} />;
         case "code_inline":
             return <code>{token.content}</code>;
         case "fence":
