@@ -11,8 +11,9 @@
 enum {
     NB_AUTOMATON_STATES_MAX = 400 * 1000,
     NB_AUTOMATON_EDGES_MAX = 4 * 1000 * 1000,
-    NB_AUTOMATON_RAW_MAX = 1000 * 1000,       // states and skips of one rule before it is made deterministic
-    NB_AUTOMATON_WORK_MAX = 20 * 1000 * 1000, // elementary steps of compiling: bounds its time to about half a second
+    NB_AUTOMATON_RAW_MAX = 1000 * 1000, // states and skips of one rule before it is made deterministic
+    NB_AUTOMATON_WORK_MAX =
+        10 * 1000 * 1000, // elementary steps of compiling: bounds its time to about a quarter of a second
 };
 
 typedef struct nb_edge {

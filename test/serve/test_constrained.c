@@ -2,6 +2,7 @@
 #include "support/check.h"
 #include "support/api_server.h"
 #include "support/json_validator.h"
+#include "support/random_schema.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,37 @@ static void a_json_object_is_one(void **state)
         if (!strcmp(finish, "stop")) json_decref(parse(content_of(r, i)));
     }
     json_decref(r);
+}
+
+static void random_schemas_hold(void **state)
+{
+    (void)state;
+    uint64_t seed = 31;
+    int n_ended = 0;
+    for (int i = 0; i < 40; i++) {
+        json_t *schema = random_schema(&seed), *r = NULL;
+        json_t *body = json_pack("{s:[{s:s,s:s}],s:f,s:i,s:i,s:b,s:{s:O}}", "messages", "role", "user", "content", "Hi",
+                                 "temperature", 1.3, "seed", i, "max_tokens", 150, "enable_thinking", 0,
+                                 "structured_outputs", "json", schema);
+        nb_buf text = {0};
+        nb_json_write(body, &text);
+        int status = api_post(CHAT, text.ptr, &r);
+        assert_true(status == 200 || status == 400);
+        if (status == 200 && !strcmp(api_text_at(r, "choices.0.finish_reason"), "stop")) {
+            char why[200];
+            json_t *value = NULL;
+            nb_error err = {0};
+            nb_test_ok(nb_json_parse_last(nb_str_from(content_of(r, 0)), "text", &value, &err), &err);
+            if (!json_validates(schema, schema, value, why)) fail_msg("%s: %s", why, content_of(r, 0));
+            json_decref(value);
+            n_ended++;
+        }
+        json_decref(r);
+        json_decref(body);
+        json_decref(schema);
+        nb_buf_drop(&text);
+    }
+    assert_true(n_ended > 10);
 }
 
 // ---- Reasoning, streams, limits
@@ -311,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_grammar_holds),
         cmocka_unit_test(a_schema_holds_in_all_spellings),
         cmocka_unit_test(a_json_object_is_one),
+        cmocka_unit_test(random_schemas_hold),
         cmocka_unit_test(nothing_is_constrained_while_the_model_thinks),
         cmocka_unit_test(a_stream_gives_the_same_text),
         cmocka_unit_test(end_tokens_wait_for_the_end),
