@@ -53,6 +53,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     nb_cuda_route *r = &s->route;
     carve(c, &r->logits, T * (E + 1)), carve(c, &r->top_index, T * K), carve(c, &r->top_weight, T * K);
     carve(c, &r->shared_weight, T), carve(c, &r->counter, 1), carve(c, &r->n_group, 1);
+    carve(c, &r->expert_first, E), carve(c, &r->expert_count, E);
     carve(c, &r->group_expert, E + 1), carve(c, &r->group_weight, (E + 1) * NB_CUDA_SMALL_MAX);
     carve(c, &r->pair_token, T * K), carve(c, &r->pair_at, T * K), carve(c, &r->n_tile, 1);
     carve(c, &r->tile, E + T * K / NB_CUDA_SMALL_MAX + T / NB_CUDA_SMALL_MAX + 2);

@@ -167,7 +167,7 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
     r.n_tok = s->m->n_tok, r.n_expert = c->num_experts, r.top_k = c->num_experts_per_tok, r.has_shared = l->has_shared;
     r.tile_shared = l->has_shared && l->shared_gate_up.kind == l->experts.gate_up.kind &&
                     l->shared_down.kind == l->experts.down.kind;
-    r.normalise = c->norm_topk_prob;
+    r.normalise = c->norm_topk_prob, r.spread = s->at.wgmma;
     r.tile_columns = s->at.wgmma ? (int)NB_PRODUCT_COLUMNS : tile_columns(r.n_tok, r.top_k, r.n_expert);
     bool small = r.n_tok <= NB_CUDA_SMALL_MAX;
     nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->post_attention_layernorm));
