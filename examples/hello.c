@@ -10,6 +10,7 @@
 static int print(void *user, int part, const char *text, size_t n_byte)
 {
     int *last = user;
+    if (n_byte == 0) return 0;
     if (part != *last) fputs(part == NIBBLE_REASONING ? "\033[2m" : "\033[0m\n", stdout);
     *last = part;
     fwrite(text, 1, n_byte, stdout);

@@ -79,11 +79,13 @@ typedef struct nibble_options {
 NIBBLE_API int nibble_open(const char *folder, const nibble_options *options, nibble **model, nibble_error *error);
 NIBBLE_API void nibble_close(nibble *model); /* NULL is fine */
 
-/* What a piece of text belongs to. */
-enum { NIBBLE_CONTENT, NIBBLE_REASONING };
+/* What a piece of text belongs to. A call of a tool comes as its name, pieces of its arguments (together one JSON
+ * object), and its end, which has no text. */
+enum { NIBBLE_CONTENT, NIBBLE_REASONING, NIBBLE_TOOL_NAME, NIBBLE_TOOL_ARGUMENTS, NIBBLE_TOOL_END };
 
 /* A piece of the answer: n_byte bytes of whole characters, not terminated, valid during the call. Also called with
- * n_byte 0, several times a second, while nothing comes. Returning anything but 0 cancels the request. */
+ * NIBBLE_CONTENT and n_byte 0, several times a second, while nothing comes. Returning anything but 0 cancels the
+ * request. */
 typedef int (*nibble_text_fn)(void *user, int part, const char *text, size_t n_byte);
 
 /* Exactly one of prompt, token and messages. */
@@ -97,6 +99,8 @@ typedef struct nibble_request {
                             * checkpoint's chat template; the think block then comes as NIBBLE_REASONING */
     const char *tools;     /* JSON array of tools, for messages; or NULL */
     const char *variables; /* JSON object of the template's variables: {"enable_thinking": false}; or NULL */
+
+    const char *tool_parser; /* how the model writes calls: "qwen3_xml", "qwen3_coder", "hermes"; NULL: as content */
 
     int32_t max_tokens; /* of the answer; 0: as many as fit */
     int32_t top_k;      /* draw from so many; 0: all. From here on -1 means: as the checkpoint says */

@@ -24,6 +24,7 @@ typedef struct run {
     nibble_request request;
     uint_fast32_t n_cancel;   // of the model when the run began
     nb_output_parser *parser; // NULL: all text is content
+    json_t *tools;            // borrowed by the parser
     bool stopped;             // the callback said so
 } run;
 
@@ -35,7 +36,12 @@ static void give(run *r, int part, nb_str text)
 
 static void on_part(void *user, const nb_part *part)
 {
-    if (part->text.len) give(user, part->kind == NB_PART_REASONING ? NIBBLE_REASONING : NIBBLE_CONTENT, part->text);
+    static const int part_of[] = {[NB_PART_REASONING] = NIBBLE_REASONING,
+                                  [NB_PART_CONTENT] = NIBBLE_CONTENT,
+                                  [NB_PART_TOOL_BEGIN] = NIBBLE_TOOL_NAME,
+                                  [NB_PART_TOOL_ARGUMENTS] = NIBBLE_TOOL_ARGUMENTS,
+                                  [NB_PART_TOOL_END] = NIBBLE_TOOL_END};
+    if (part->text.len || part->kind == NB_PART_TOOL_END) give(user, part_of[part->kind], part->text);
 }
 
 static bool on_text(void *user, nb_str text)
@@ -49,11 +55,16 @@ static bool on_text(void *user, nb_str text)
     return !r->stopped && atomic_load(&r->model->n_cancel) == r->n_cancel;
 }
 
-static void open_parser(run *r, nb_str prompt)
+static int open_parser(run *r, nb_str prompt, nb_error *err)
 {
+    const nibble_request *q = &r->request;
     nb_output_parser_options options = {.reasoning = NB_REASONING_QWEN3,
                                         .starts_in_reasoning = nb_str_ends(prompt, NB_STR("<think>\n"))};
+    if (q->tool_parser) NB_TRY(nb_tool_format_parse(q->tool_parser, &options.tool, err));
+    if (q->tools) NB_TRY(nb_json_parse(nb_str_from(q->tools), "tools", &r->tools, err));
+    options.tools = r->tools;
     r->parser = nb_output_parser_open(&options);
+    return NB_OK;
 }
 
 static int encode_messages(run *r, nb_ids *ids, nb_error *err)
@@ -62,7 +73,7 @@ static int encode_messages(run *r, nb_ids *ids, nb_error *err)
     nb_buf prompt = {0};
     int code = nb_nibble_render(r->model, q->messages, q->tools, q->variables, &prompt, err);
     if (code == NB_OK) code = nb_tokenizer_encode(r->model->session.tokenizer, nb_buf_str(&prompt), true, ids, err);
-    if (code == NB_OK) open_parser(r, nb_buf_str(&prompt));
+    if (code == NB_OK) code = open_parser(r, nb_buf_str(&prompt), err);
     nb_buf_drop(&prompt);
     return code;
 }
@@ -135,6 +146,7 @@ static int generate(run *r, nb_generated *out, nb_error *err)
         if (code == NB_OK) nb_output_parser_end(r->parser, on_part, r);
         nb_output_parser_close(r->parser);
     }
+    json_decref(r->tools);
     nb_ids_drop(&ids);
     return code;
 }

@@ -37,8 +37,8 @@ static int close_model(void **state)
 }
 
 typedef struct sink {
-    nb_buf part[2]; // by NIBBLE_CONTENT, NIBBLE_REASONING
-    int n_call, stop_at;
+    nb_buf part[NIBBLE_TOOL_END + 1];
+    int n_call, n_tool, stop_at;
 } sink;
 
 static int collect(void *user, int part, const char *text, size_t n_byte)
@@ -46,13 +46,13 @@ static int collect(void *user, int part, const char *text, size_t n_byte)
     sink *s = user;
     nb_buf_add(&s->part[part], text, n_byte);
     if (n_byte) s->n_call++;
+    if (part == NIBBLE_TOOL_END) s->n_tool++;
     return s->stop_at && s->n_call >= s->stop_at;
 }
 
 static void drop(sink *s)
 {
-    nb_buf_drop(&s->part[0]);
-    nb_buf_drop(&s->part[1]);
+    for (int i = 0; i <= NIBBLE_TOOL_END; i++) nb_buf_drop(&s->part[i]);
 }
 
 static nibble_request ask(const char *prompt, sink *s)
@@ -110,6 +110,32 @@ static void a_conversation_is_answered_with_its_thinking_apart(void **state)
     assert_null(strstr(s.part[NIBBLE_REASONING].ptr, "think>"));
     assert_null(strstr(s.part[NIBBLE_CONTENT].ptr, "think>"));
     drop(&s);
+}
+
+static void a_tool_is_called_with_typed_arguments(void **state)
+{
+    (void)state;
+    sink s = {0}, plain = {0};
+    nibble_request q = ask(NULL, &s);
+    q.messages = "[{\"role\": \"user\", \"content\": \"Book a table for 17 people under the name Ben.\"}]";
+    q.tools = "[{\"type\": \"function\", \"function\": {\"name\": \"book_table\", \"description\": \"Book a table\", "
+              "\"parameters\": {\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"people\": "
+              "{\"type\": \"integer\"}}, \"required\": [\"name\", \"people\"]}}}]";
+    q.tool_parser = "qwen3_xml";
+    q.max_tokens = 200;
+    q.ignore_eos = 0;
+    expect_ok(nibble_generate(model, &q, NULL, &error));
+    assert_int_equal(s.n_tool, 1);
+    assert_string_equal(s.part[NIBBLE_TOOL_NAME].ptr, "book_table");
+    assert_string_equal(s.part[NIBBLE_TOOL_ARGUMENTS].ptr, "{\"name\": \"Ben\", \"people\": 17}");
+    q.tool_parser = NULL;
+    q.user = &plain;
+    expect_ok(nibble_generate(model, &q, NULL, &error));
+    assert_non_null(strstr(plain.part[NIBBLE_CONTENT].ptr, "<tool_call>"));
+    q.tool_parser = "morse";
+    expect_error(nibble_generate(model, &q, NULL, &error), NIBBLE_ERROR_INPUT, "morse");
+    drop(&s);
+    drop(&plain);
 }
 
 static void text_becomes_tokens_and_text_again(void **state)
@@ -282,6 +308,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_prompt_gives_the_same_text_as_its_tokens),
         cmocka_unit_test(a_conversation_is_answered_with_its_thinking_apart),
+        cmocka_unit_test(a_tool_is_called_with_typed_arguments),
         cmocka_unit_test(text_becomes_tokens_and_text_again),
         cmocka_unit_test(a_conversation_is_rendered),
         cmocka_unit_test(a_callback_can_stop_its_request),
