@@ -179,11 +179,12 @@ int nb_bench_prefill(nb_bench_device *b, int n, nb_bench_result *out, nb_error *
 
 // The step is repeated where it stands: a step that begins at the same n_past drops what the last one absorbed only if
 // those were drafts, so decodes go on by one token and a prefill starts again.
-int nb_bench_kernels(nb_bench_device *b, nb_bench_kernel_fn fn, void *user, nb_error *err)
+int nb_bench_kernels(nb_bench_device *b, nb_bench_kernel_fn fn, void *user, nb_plan_step *work, nb_error *err)
 {
     int n_new = b->seq[0].n_new, n_seq = b->last.n_seq, decodes = n_new == 1;
     int n_past = decodes ? b->seq[0].n_past + 1 : 0;
     nb_batch batch = make_batch(b, n_seq, n_past, n_new);
+    nb_plan_step_make(&b->plan, b->o.model, b->o.kv, n_seq, n_new, n_past, work);
     NB_TRY(nb_cuda_time_kernels(b->o.device, fn, user, err));
     int code = run_alone(b, &batch, err);
     if (code == NB_OK) NB_TRY(nb_cuda_time_kernels(b->o.device, NULL, NULL, err));

@@ -28,7 +28,7 @@ typedef struct nb_bench_result {
 } nb_bench_result;
 
 // Called with the time of each kernel of one more step, if the device can say it.
-typedef void (*nb_bench_kernel_fn)(void *user, const char *kernel, double us);
+typedef void (*nb_bench_kernel_fn)(void *user, nb_plan_part part, const char *kernel, double us);
 
 typedef struct nb_bench_device nb_bench_device;
 
@@ -41,7 +41,8 @@ int nb_bench_decode(nb_bench_device *bench, int n_seq, int context, nb_bench_res
 // A prompt of n tokens, alone, in chunks.
 int nb_bench_prefill(nb_bench_device *bench, int n, nb_bench_result *out, nb_error *err);
 
-// The kernels of one more step like the last one that was timed. CUDA only.
-int nb_bench_kernels(nb_bench_device *bench, nb_bench_kernel_fn fn, void *user, nb_error *err);
+// The kernels of one more step like the last one that was timed, and its fewest bytes and operations by part. CUDA
+// only.
+int nb_bench_kernels(nb_bench_device *bench, nb_bench_kernel_fn fn, void *user, nb_plan_step *work, nb_error *err);
 
 #endif

@@ -25,7 +25,8 @@ static const nb_option options[] = {
     {"batch", 'b', NB_OPTION_STRING, &batch_text, "N,..", "sequences of a decode step"},
     {"context", 'c', NB_OPTION_STRING, &context_text, "N,..", "tokens that each of them has"},
     {"prefill", 'p', NB_OPTION_STRING, &prefill_text, "N,..", "tokens of a prompt; 0: none"},
-    {"kernels", 0, NB_OPTION_FLAG, &kernels, NULL, "the time of each kernel as well (CUDA)"},
+    {"kernels", 0, NB_OPTION_FLAG, &kernels, NULL,
+     "the time of each part of a step and of each kernel, against the roof (CUDA)"},
     {"csv", 0, NB_OPTION_STRING, &csv, "FILE", "append rows: commit,card,case,value,unit"},
     {"commit", 0, NB_OPTION_STRING, &commit, "ID", "what the rows say was measured"},
     {"card", 0, NB_OPTION_STRING, &card_name, "NAME", "what they say it ran on (default: the device's name)"},
@@ -38,6 +39,8 @@ static const nb_option options[] = {
      "dummy: random weights of config.json's shape; auto: so where there are none"},
     {"layers", 0, NB_OPTION_INT, &session_options.n_layer, "N", "of a dummy model only the first N"},
     {"device", 0, NB_OPTION_STRING, &session_options.device, "auto|cpu|cuda", "where to run; auto takes a GPU"},
+    {"portable", 0, NB_OPTION_FLAG, &session_options.portable, NULL,
+     "CUDA: only kernels that serve every card, not those of one architecture"},
     {"threads", 't', NB_OPTION_INT, &session_options.n_thread, "N", "CPU threads; 0 takes all cores"},
     {"kv-cache-dtype", 0, NB_OPTION_STRING, &session_options.kv, "auto|bf16|fp8|fp8_e4m3|f32", "KV cache"},
     {"gpu-memory-utilization", 0, NB_OPTION_DOUBLE, &session_options.gpu_memory_utilization, "SHARE",
@@ -179,33 +182,56 @@ typedef struct kernel_times {
     const char *name[KERNEL_MAX];
     double us[KERNEL_MAX], total_us;
     int count[KERNEL_MAX], n;
+    double part_us[NB_PART_COUNT];
 } kernel_times;
 
-static void add_kernel(void *user, const char *name, double us)
+static void add_kernel(void *user, nb_plan_part part, const char *name, double us)
 {
     kernel_times *t = user;
     int i = 0;
-    t->total_us += us;
+    t->total_us += us, t->part_us[part] += us;
     while (i < t->n && strcmp(t->name[i], name) != 0) i++;
     if (i == KERNEL_MAX) return;
     if (i == t->n) t->name[t->n++] = name;
     t->us[i] += us, t->count[i]++;
 }
 
-// Longest first. Times of single kernels, without the overlap that steps have.
+// What each part of the step reached, and its share of the roof.
+static void print_parts(const bench *b, const kernel_times *t, const nb_plan_step *work)
+{
+    for (nb_plan_part part = 0; part < NB_PART_COUNT; part++) {
+        double us = t->part_us[part], n_byte = work->part_bytes[part], flop = work->part_flop[part];
+        double read_us = n_byte / b->card.read_rate * 1e6;
+        double flop_us = b->card.flop_rate > 0 ? flop / b->card.flop_rate * 1e6 : 0;
+        if (us <= 0) continue;
+        printf("    %-24s %9.0f us %5.1f %% %8.0f GB/s %8.2f TFLOP/s %5.1f %% of the roof\n", nb_plan_part_name(part),
+               us, 100 * us / t->total_us, n_byte / us / 1e3, flop / us / 1e6,
+               100 * (read_us > flop_us ? read_us : flop_us) / us);
+    }
+}
+
+// Longest first.
+static void print_times(kernel_times *t)
+{
+    for (int shown = 0; shown < t->n; shown++) {
+        int best = 0;
+        for (int i = 1; i < t->n; i++) best = t->us[i] > t->us[best] ? i : best;
+        printf("    %-56.56s %5d x %9.1f us %9.0f us %5.1f %%\n", t->name[best], t->count[best],
+               t->us[best] / t->count[best], t->us[best], 100 * t->us[best] / t->total_us);
+        t->us[best] = -1;
+    }
+}
+
+// Times of single kernels, without the overlap that steps have.
 static int print_kernels(bench *b, nb_error *err)
 {
     if (!kernels) return NB_OK;
     kernel_times t = {0};
-    NB_TRY(nb_bench_kernels(b->device, add_kernel, &t, err));
-    for (int shown = 0; shown < t.n; shown++) {
-        int best = 0;
-        for (int i = 1; i < t.n; i++) best = t.us[i] > t.us[best] ? i : best;
-        printf("    %-56.56s %5d x %9.1f us %9.0f us %5.1f %%\n", t.name[best], t.count[best],
-               t.us[best] / t.count[best], t.us[best], 100 * t.us[best] / t.total_us);
-        t.us[best] = -1;
-    }
-    printf("    %-56s %21s %9.0f us\n", "sum", "", t.total_us);
+    nb_plan_step work;
+    NB_TRY(nb_bench_kernels(b->device, add_kernel, &t, &work, err));
+    print_parts(b, &t, &work);
+    print_times(&t);
+    printf("    %-24s %9.0f us\n", "sum", t.total_us);
     return NB_OK;
 }
 

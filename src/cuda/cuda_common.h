@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "model/device.h"
+#include "model/plan.h"
 #include "numeric/nvfp4.h"
 }
 

@@ -3,6 +3,7 @@
 #define NB_CUDA_DEVICE_H
 
 #include "model/device.h"
+#include "model/plan.h"
 
 typedef struct nb_cuda_options {
     int ordinal;                   // which GPU
@@ -19,7 +20,7 @@ int nb_cuda_open(const nb_cuda_options *options, nb_device **out, nb_error *err)
 
 // From now on calls `fn` with the time of each kernel of every step, in order (slow: no overlap of kernels); NULL
 // stops.
-typedef void (*nb_cuda_time_fn)(void *user, const char *kernel, double us);
+typedef void (*nb_cuda_time_fn)(void *user, nb_plan_part part, const char *kernel, double us);
 int nb_cuda_time_kernels(nb_device *device, nb_cuda_time_fn fn, void *user, nb_error *err);
 
 typedef struct nb_cuda_card {

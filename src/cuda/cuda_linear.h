@@ -50,7 +50,8 @@ enum { NB_CUDA_TIMES_MAX = 2048 };
 typedef struct nb_cuda_times { // when each kernel of a step was done; event 0 is the step's begin
     cudaEvent_t event[NB_CUDA_TIMES_MAX + 1];
     const char *name[NB_CUDA_TIMES_MAX + 1];
-    int n;
+    int part[NB_CUDA_TIMES_MAX + 1]; // nb_plan_part
+    int n, now;                      // now: the part that is being launched
 } nb_cuda_times;
 
 // Records that `kernel` was launched, inside a graph that is being captured.

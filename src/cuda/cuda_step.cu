@@ -74,14 +74,17 @@ int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *l)
     nb_cuda_dense_add(&in, &l->k, NB_OUT_F32, x->projected, p.stride, p.q_rows);
     nb_cuda_dense_add(&in, &l->v, NB_OUT_F32, x->projected, p.stride, p.q_rows + p.n_kv);
     NB_TRY(nb_cuda_tap_inputs(s, &in, qkv));
+    nb_cuda_part(s, NB_PART_ATTENTION_LINEARS);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     nb_cuda_attention a = attention_of(s, l);
+    nb_cuda_part(s, NB_PART_ATTENTION);
     NB_TRY(nb_cuda_attention_run(&s->at, &a, s->err));
     nb_cuda_source attended = {};
     attended.kind = NB_SOURCE_BF16, attended.bf16 = x->attended, attended.stride = p.n_q, attended.n_in = p.n_q;
     nb_cuda_dense out = nb_cuda_dense_of(s, attended);
     nb_cuda_dense_add(&out, &l->o, NB_OUT_ADD, x->residual, s->d->model->config.hidden_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, o));
+    nb_cuda_part(s, NB_PART_ATTENTION_LINEARS);
     return nb_cuda_dense_run(&s->at, &out, s->err);
 }
 
@@ -124,6 +127,7 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     nb_cuda_dense_add(&in, &l->b, NB_OUT_F32, x->ba, 2 * n_value, 0);
     nb_cuda_dense_add(&in, &l->a, NB_OUT_F32, x->ba, 2 * n_value, n_value);
     NB_TRY(nb_cuda_tap_inputs(s, &in, projections));
+    nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     nb_cuda_gdn g = {};
     g.n_tok = s->m->n_tok, g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value;
@@ -136,6 +140,7 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     g.n_chunk = s->m->n_chunk, g.n_walk = s->m->n_walk, g.scratch = x->pair_out;
     g.chunk = (const nb_gdn_chunk *)(d->meta + s->m->gdn_chunk),
     g.walk = (const nb_gdn_walk *)(d->meta + s->m->gdn_walk);
+    nb_cuda_part(s, NB_PART_DELTANET);
     NB_TRY(nb_cuda_gdn_run(&s->at, &g, s->err));
     NB_TRY(run_late(s, g));
     NB_TRY(nb_cuda_tap_states(s, l, i_layer));
@@ -146,6 +151,7 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     nb_cuda_dense out = nb_cuda_dense_of(s, gated);
     nb_cuda_dense_add(&out, &l->out, NB_OUT_ADD, x->residual, c->hidden_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, out_proj));
+    nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
     return nb_cuda_dense_run(&s->at, &out, s->err);
 }
 
@@ -174,9 +180,11 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
     nb_cuda_dense_add(&in, &l->router, NB_OUT_F32, r.logits, r.n_expert + 1, 0);
     if (l->has_shared) nb_cuda_dense_add(&in, &l->shared_gate, NB_OUT_F32, r.logits, r.n_expert + 1, r.n_expert);
     NB_TRY(nb_cuda_tap_inputs(s, &in, router));
+    nb_cuda_part(s, NB_PART_ROUTER);
     in.keep = x->hidden, in.route = small && r.n_tok > 1 ? &r : NULL;
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     if (!small) NB_TRY(nb_cuda_route_run(&s->at, &r, s->err));
+    nb_cuda_part(s, NB_PART_EXPERTS);
     nb_cuda_moe m = {};
     m.n_tok = r.n_tok, m.d_model = c->hidden_size, m.d_ff = c->moe_intermediate_size,
     m.d_ff_shared = c->shared_expert_intermediate_size;
@@ -222,9 +230,11 @@ static int run_head(const nb_cuda_step *s)
     out.n_tok = s->m->n_row;
     nb_cuda_dense_add(&out, &d->weights.lm_head, NB_OUT_F32, d->scratch.logits, c->vocab_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, lm_head));
+    nb_cuda_part(s, NB_PART_HEAD);
     NB_TRY(nb_cuda_dense_run(&s->at, &out, s->err));
     NB_TRY(
         nb_cuda_tap_rows(s, NB_TAP_LOGITS, c->num_hidden_layers, d->scratch.logits, s->m->n_row, c->vocab_size, NULL));
+    nb_cuda_part(s, NB_PART_SAMPLE);
     nb_cuda_head h = {};
     h.n_row = s->m->n_row, h.vocab = c->vocab_size, h.shaped = s->m->shaped;
     h.row = (const nb_row *)(d->meta + s->m->row), h.seq = (const nb_seq *)(d->meta + s->m->seq),
@@ -254,6 +264,7 @@ int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
     int wgmma = d->wgmma && m->n_tok >= NB_PRODUCT_MIN_TOKENS;
     nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl, wgmma, d->time ? d->times : NULL}, err};
     const nb_config *c = &d->model->config;
+    nb_cuda_part(&s, NB_PART_EMBED);
     NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot),
                              d->last_tok, d->weights.embed, m->n_tok, c->hidden_size, c->vocab_size,
                              d->scratch.residual, d->scratch.tok, err));

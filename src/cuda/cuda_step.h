@@ -12,6 +12,12 @@ typedef struct nb_cuda_step {
     nb_error *err;
 } nb_cuda_step;
 
+// What the kernels launched from now on belong to, where they are timed.
+static inline void nb_cuda_part(const nb_cuda_step *s, nb_plan_part part)
+{
+    if (s->at.times) s->at.times->now = part;
+}
+
 // cuda_step.cu: each normalises the residual stream, works, and adds its result to it.
 int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *layer);
 int nb_cuda_attention_absorb(const nb_cuda_step *s, const nb_cuda_layer *layer);       // keys and values only

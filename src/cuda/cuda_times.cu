@@ -9,6 +9,7 @@ int nb_cuda_times_mark(nb_cuda_times *t, cudaStream_t stream, const void *kernel
     if (t->n == NB_CUDA_TIMES_MAX) return NB_OK;
     if (kernel) {
         t->n++;
+        t->part[t->n] = t->now;
         NB_CUDA_TRY(cudaFuncGetName(&t->name[t->n], kernel), err);
     }
     if (!t->event[t->n]) NB_CUDA_TRY(cudaEventCreate(&t->event[t->n]), err);
@@ -21,7 +22,7 @@ static int report(const nb_cuda_times *t, nb_cuda_time_fn fn, void *user, nb_err
     for (int i = 1; i <= t->n; i++) {
         float ms = 0;
         NB_CUDA_TRY(cudaEventElapsedTime(&ms, t->event[i - 1], t->event[i]), err);
-        fn(user, t->name[i], ms * 1000);
+        fn(user, (nb_plan_part)t->part[i], t->name[i], ms * 1000);
     }
     return NB_OK;
 }

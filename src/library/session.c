@@ -26,7 +26,8 @@ static int open_cpu(const nb_session_options *o, nb_device **out, nb_error *err)
 
 static int open_device(const nb_session_options *o, nb_device **out, nb_error *err)
 {
-    nb_cuda_options cuda = {.gpu_memory_utilization = o->gpu_memory_utilization, .mtp = o->mtp};
+    nb_cuda_options cuda = {
+        .gpu_memory_utilization = o->gpu_memory_utilization, .mtp = o->mtp, .portable = o->portable};
     if (is(o->device, "cuda")) return nb_cuda_open(&cuda, out, err);
     if (is(o->device, "auto") && nb_cuda_open(&cuda, out, err) == NB_OK) return NB_OK;
     return open_cpu(o, out, err);

@@ -15,6 +15,7 @@ typedef struct nb_session_options {
     const char *load_format; // dummy: random weights of config.json's shape; else the files are mapped
     const char *tokenizer;   // folder of the tokenizer; NULL: the checkpoint's
     int64_t n_layer;         // of a dummy model: 0 keeps all
+    bool portable;           // CUDA: only kernels that serve every card
     int64_t n_thread;
     bool mtp; // load the module that drafts tokens too
     double gpu_memory_utilization;

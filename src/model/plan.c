@@ -105,6 +105,40 @@ void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device
     out->max_context = longest_context(plan, model, room, n_seq);
 }
 
+static const char *const part_names[NB_PART_COUNT] = {"embedding and norms",
+                                                      "attention's linears",
+                                                      "attention",
+                                                      "DeltaNet's linears",
+                                                      "DeltaNet",
+                                                      "router",
+                                                      "experts",
+                                                      "head",
+                                                      "sampling"};
+
+const char *nb_plan_part_name(nb_plan_part part)
+{
+    return part < NB_PART_COUNT ? part_names[part] : "?";
+}
+
+static const nb_plan_part part_of_role[NB_ROLE_COUNT] = {
+    [NB_ROLE_EMBED] = NB_PART_EMBED,
+    [NB_ROLE_LM_HEAD] = NB_PART_HEAD,
+    [NB_ROLE_NORM] = NB_PART_EMBED,
+    [NB_ROLE_ATTENTION] = NB_PART_ATTENTION_LINEARS,
+    [NB_ROLE_DELTANET] = NB_PART_DELTANET_LINEARS,
+    [NB_ROLE_DELTANET_GATE] = NB_PART_DELTANET_LINEARS,
+    [NB_ROLE_ROUTER] = NB_PART_ROUTER,
+    [NB_ROLE_EXPERT] = NB_PART_EXPERTS,
+    [NB_ROLE_SHARED_EXPERT] = NB_PART_EXPERTS,
+};
+
+static void add_part(nb_plan_step *out, nb_plan_part part, double n_byte, double flop)
+{
+    out->part_bytes[part] += n_byte;
+    out->part_flop[part] += flop;
+    out->flop += flop;
+}
+
 // Of the routed experts, a step reads those that at least one token chose; of embed_tokens, one row a token. The head
 // multiplies one row of each sequence.
 static void add_weights(const nb_plan *plan, const nb_config *c, double n_seq, double n_tok, nb_plan_step *out)
@@ -117,11 +151,12 @@ static void add_weights(const nb_plan *plan, const nb_config *c, double n_seq, d
         if (role == NB_ROLE_EXPERT) n_byte *= 1 - pow(1 - chosen, n_tok), flop *= chosen;
         if (role == NB_ROLE_LM_HEAD) flop *= n_seq / n_tok;
         out->weight_bytes += n_byte;
-        out->flop += flop;
+        add_part(out, part_of_role[role], n_byte, flop);
     }
     if (!c->tie_word_embeddings) return;
-    out->weight_bytes += (double)plan->weight_bytes[NB_ROLE_EMBED]; // read whole as the head
-    out->flop += 2.0 * (double)plan->matrix_elements[NB_ROLE_EMBED] * n_seq;
+    double head = (double)plan->weight_bytes[NB_ROLE_EMBED]; // read whole as the head
+    out->weight_bytes += head;
+    add_part(out, NB_PART_HEAD, head, 2.0 * (double)plan->matrix_elements[NB_ROLE_EMBED] * n_seq);
 }
 
 // Attention reads the keys and values before each sequence once and multiplies every new token with those before it.
@@ -132,7 +167,8 @@ static void add_attention(const nb_model *model, nb_kv_format kv, double n_seq, 
     double n_layer = model->n_attention - model->has_mtp;
     double mean_length = context + (n_new + 1) / 2;
     out->kv_bytes = n_seq * n_layer * (double)kv_layer_bytes(c, kv) * (context + n_new);
-    out->flop += n_seq * n_new * n_layer * 4 * c->num_attention_heads * (double)c->head_dim * mean_length;
+    add_part(out, NB_PART_ATTENTION, out->kv_bytes,
+             n_seq * n_new * n_layer * 4 * c->num_attention_heads * (double)c->head_dim * mean_length);
 }
 
 // The recurrent state is read every step and written back once in NB_JOURNAL_ROWS tokens, when the journal is full;
@@ -146,7 +182,8 @@ static void add_states(const nb_model *model, double n_seq, double n_new, nb_pla
     double journal = (double)s.journal_row * (NB_JOURNAL_ROWS / 2.0 + n_new) + (double)s.journal_raw * n_new;
     double n_state = (double)s.recurrent / sizeof(float);
     out->state_bytes = n_seq * model->n_deltanet * (state + journal + (double)s.conv);
-    out->flop += n_seq * n_new * model->n_deltanet * 8 * n_state; // decay, read, update, output: 2 operations each
+    add_part(out, NB_PART_DELTANET, out->state_bytes,
+             n_seq * n_new * model->n_deltanet * 8 * n_state); // decay, read, update, output: 2 operations each
 }
 
 void nb_plan_step_make(const nb_plan *plan, const nb_model *model, nb_kv_format kv, int64_t n_seq, int64_t n_new,

@@ -27,10 +27,26 @@ typedef struct nb_plan_fit {
 void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device_bytes, int64_t scratch_bytes,
                       int64_t context, int64_t n_seq, nb_plan_fit *out);
 
+// The parts of a step that are timed apart (`nibble bench --kernels`).
+typedef enum nb_plan_part {
+    NB_PART_EMBED,             // embedding, norms
+    NB_PART_ATTENTION_LINEARS, // q, k, v, o
+    NB_PART_ATTENTION,         // keys and values
+    NB_PART_DELTANET_LINEARS,
+    NB_PART_DELTANET, // states and journals
+    NB_PART_ROUTER,
+    NB_PART_EXPERTS, // routed and shared
+    NB_PART_HEAD,
+    NB_PART_SAMPLE,
+    NB_PART_COUNT,
+} nb_plan_part;
+const char *nb_plan_part_name(nb_plan_part part);
+
 typedef struct nb_plan_step { // of one step with n_seq sequences of n_new tokens each, `context` tokens before them
     double weight_bytes;      // routed experts: the expected number touched under uniform routing; without MTP
     double state_bytes, kv_bytes;
     double flop;
+    double part_bytes[NB_PART_COUNT], part_flop[NB_PART_COUNT]; // the same by part
 } nb_plan_step;
 void nb_plan_step_make(const nb_plan *plan, const nb_model *model, nb_kv_format kv, int64_t n_seq, int64_t n_new,
                        int64_t context, nb_plan_step *out);

@@ -1,5 +1,7 @@
 // Plan: the published checkpoint's byte table must come out of its configuration alone. The figures are those of the
 // checkpoint itself: 23.4 GB in the file, 2,254,632,192 bytes of weights a token at batch 1.
+#include <math.h>
+
 #include "model/plan.h"
 #include "model/synth.h"
 #include "support/check.h"
@@ -68,6 +70,21 @@ static void step_of_one_token_reads_the_published_bytes(void **state)
     close_planned(p);
 }
 
+static void parts_of_a_step_add_up(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_FP8);
+    nb_plan_step step;
+    nb_plan_step_make(&p.plan, p.model, NB_KV_FP8, 3, 50, 1000, &step);
+    double n_byte = 0, flop = 0;
+    for (int i = 0; i < NB_PART_COUNT; i++) n_byte += step.part_bytes[i], flop += step.part_flop[i];
+    assert_true(fabs(n_byte / (step.weight_bytes + step.state_bytes + step.kv_bytes) - 1) < 1e-9);
+    assert_true(fabs(flop / step.flop - 1) < 1e-9);
+    assert_true(step.part_bytes[NB_PART_ATTENTION] == step.kv_bytes);
+    assert_true(step.part_flop[NB_PART_HEAD] == 2.0 * 3 * 248320 * 2048); // one row a sequence
+    close_planned(p);
+}
+
 static void kv_and_slots_follow_the_layers(void **state)
 {
     (void)state;
@@ -125,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_weights_have_the_published_bytes),
         cmocka_unit_test(step_of_one_token_reads_the_published_bytes),
+        cmocka_unit_test(parts_of_a_step_add_up),
         cmocka_unit_test(kv_and_slots_follow_the_layers),
         cmocka_unit_test(other_releases_have_their_sizes),
         cmocka_unit_test(fit_is_exact_at_its_own_answers),
