@@ -23,6 +23,7 @@ struct nb_constrainer {
     pthread_mutex_t mutex; // the list
     nb_program *newest, *oldest;
     int64_t n_byte;
+    int n_program;
 };
 
 // ---- Compiling
@@ -123,6 +124,7 @@ static void unlink_program(nb_constrainer *c, nb_program *p)
     *(p->newer ? &p->newer->older : &c->newest) = p->older;
     *(p->older ? &p->older->newer : &c->oldest) = p->newer;
     c->n_byte -= bytes_of(p);
+    c->n_program--;
 }
 
 static void link_newest(nb_constrainer *c, nb_program *p)
@@ -132,6 +134,7 @@ static void link_newest(nb_constrainer *c, nb_program *p)
     *(c->newest ? &c->newest->newer : &c->oldest) = p;
     c->newest = p;
     c->n_byte += bytes_of(p);
+    c->n_program++;
 }
 
 static nb_program *find(nb_constrainer *c, nb_str key)
@@ -147,7 +150,7 @@ static nb_program *find(nb_constrainer *c, nb_str key)
 static void keep(nb_constrainer *c, nb_program *p)
 {
     link_newest(c, nb_program_take(p));
-    while (c->n_byte > NB_CONSTRAIN_PROGRAM_BYTES && c->oldest != p) {
+    while ((c->n_byte > NB_CONSTRAIN_PROGRAM_BYTES || c->n_program > NB_CONSTRAIN_PROGRAMS_MAX) && c->oldest != p) {
         nb_program *old = c->oldest;
         unlink_program(c, old);
         nb_program_drop(old);

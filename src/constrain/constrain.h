@@ -9,7 +9,10 @@
 #include "constrain/grammar_tools.h"
 #include "constrain/matcher.h"
 
-enum { NB_CONSTRAIN_PROGRAM_BYTES = 128 << 20 }; // automata that are kept for later requests
+enum { // automata that are kept for later requests
+    NB_CONSTRAIN_PROGRAMS_MAX = 256,
+    NB_CONSTRAIN_PROGRAM_BYTES = 128 << 20,
+};
 
 typedef enum nb_constrain_kind {
     NB_CONSTRAIN_NONE,

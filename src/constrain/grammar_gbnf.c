@@ -227,7 +227,9 @@ static int read_bounds(parser *p, int64_t *lo, int64_t *hi)
 static int parse_quantified(parser *p, nb_expr *out)
 {
     NB_TRY(parse_item(p, out));
-    for (skip_space(p);; skip_space(p)) {
+    for (int n = 0;; n++) {
+        skip_space(p);
+        if (n > NB_GBNF_QUANTIFIERS_MAX) return fail(p, "too many quantifiers in a row");
         int64_t lo = 0, hi = NB_REPEAT_FOREVER;
         if (take(p, "{"))
             NB_TRY(read_bounds(p, &lo, &hi));

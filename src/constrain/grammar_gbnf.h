@@ -13,7 +13,8 @@
 
 enum {
     NB_GBNF_BYTES_MAX = 1 << 20,
-    NB_GBNF_DEPTH_MAX = 100, // nested groups
+    NB_GBNF_DEPTH_MAX = 100,     // nested groups
+    NB_GBNF_QUANTIFIERS_MAX = 8, // behind one item
 };
 
 // Adds the rules of `text`, which must outlive g, and calls the one named "root".

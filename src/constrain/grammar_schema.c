@@ -187,6 +187,18 @@ static int compile_task(nb_schema *s, const nb_schema_task *task)
     return code;
 }
 
+json_t *nb_schema_set(const json_t *names)
+{
+    json_t *set = json_object();
+    const json_t *name;
+    size_t i;
+    json_array_foreach(names, i, name)
+    {
+        if (json_is_string(name)) json_object_set_new_nocheck(set, json_string_value(name), json_true());
+    }
+    return set;
+}
+
 // ---- The queue
 
 void nb_schema_open(nb_schema *s, nb_grammar_json *json, const json_t *root, nb_error *err)
@@ -217,7 +229,9 @@ int nb_grammar_schema(nb_grammar_json *json, const json_t *schema, nb_expr *out,
     nb_schema s;
     nb_schema_open(&s, json, schema, err);
     *out = nb_schema_call(&s, schema, "#");
-    int code = nb_schema_run(&s);
+    int code = s.n_byte > NB_SCHEMA_TEXT_MAX
+                   ? nb_error_set(err, NB_ERR_INPUT, "the schema has more than %d bytes", NB_SCHEMA_TEXT_MAX)
+                   : nb_schema_run(&s);
     nb_schema_close(&s);
     return code;
 }

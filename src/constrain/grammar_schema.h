@@ -11,10 +11,12 @@
 #include "constrain/grammar_json.h"
 
 enum {
+    NB_SCHEMA_TEXT_MAX = 1 << 20,    // bytes of the schema
     NB_SCHEMA_RULES_MAX = 20000,     // schemas inside a schema, those that combinations make included
     NB_SCHEMA_COMBINED_MAX = 256,    // branches of anyOf and allOf together
     NB_SCHEMA_FLAT_MAX = 100 * 1000, // schemas merged, each time it happens
     NB_SCHEMA_BYTES_MAX = 64 << 20,  // of the texts of all rules
+    NB_SCHEMA_PATTERNS_MAX = 16,     // that hold for one string
     NB_SCHEMA_REFS_MAX = 64,         // references that lead to references
 };
 

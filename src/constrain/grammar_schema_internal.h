@@ -41,6 +41,8 @@ int nb_schema_refuse(nb_schema *s, const char *path, const char *keyword, const 
     __attribute__((format(printf, 4, 5)));
 const char *nb_schema_path(nb_schema *s, const char *path, const char *keyword, const char *key); // key may be NULL
 
+json_t *nb_schema_set(const json_t *names); // an object with the strings of an array as its keys; new
+
 // A call of the schema's rule.
 nb_expr nb_schema_call(nb_schema *s, const json_t *schema, const char *path);
 // The same of what satisfies both; either may be NULL.
@@ -49,13 +51,10 @@ json_t *nb_schema_both(const json_t *a, const json_t *b); // {"allOf": [a, b]}, 
 
 // A new object without $ref, allOf, const and annotations; draft 7's forms of items are turned into today's.
 int nb_schema_flatten(nb_schema *s, const json_t *schema, const char *path, int depth, json_t **out);
-int nb_schema_merge(nb_schema *s, json_t *into, const json_t *other, const char *path);
-int nb_schema_check(nb_schema *s, const json_t *schema, const char *path); // the keywords
 
 // NB_TYPE_* that a flat schema allows; what it does not say follows from its keywords.
 unsigned nb_schema_types(const json_t *flat);
 unsigned nb_schema_type_of(const json_t *value); // NB_TYPE_NUMBER: a fraction
-int nb_schema_read_types(nb_schema *s, const json_t *type, const char *path, unsigned *out);
 json_t *nb_schema_write_types(unsigned types);
 
 // Values of one type under a flat schema.

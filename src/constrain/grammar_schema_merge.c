@@ -94,7 +94,7 @@ static int check_shape(nb_schema *s, const char *key, const json_t *value, const
     return NB_OK;
 }
 
-int nb_schema_check(nb_schema *s, const json_t *schema, const char *path)
+static int check_keywords(nb_schema *s, const json_t *schema, const char *path)
 {
     const char *key;
     json_t *value;
@@ -126,7 +126,7 @@ static unsigned type_bits(const json_t *name)
     return 0;
 }
 
-int nb_schema_read_types(nb_schema *s, const json_t *type, const char *path, unsigned *out)
+static int read_types(nb_schema *s, const json_t *type, const char *path, unsigned *out)
 {
     *out = json_is_array(type) ? 0 : type_bits(type);
     bool known_all = json_is_array(type) || *out;
@@ -200,6 +200,8 @@ unsigned nb_schema_types(const json_t *flat)
 }
 
 // ---- Merging
+
+enum { COMPARED_MAX = 4 * 1000 * 1000 }; // pairs of values of two lists
 
 static void never(json_t *into)
 {
@@ -276,21 +278,30 @@ static bool has_value(const json_t *array, const json_t *value)
     return false;
 }
 
-static void merge_enum(json_t *a, const json_t *values)
+static int merge_enum(nb_schema *s, json_t *a, const json_t *values, const char *path)
 {
     const json_t *own = member(a, "enum"), *value;
+    if (json_array_size(own) * json_array_size(values) > COMPARED_MAX)
+        return nb_schema_refuse(s, path, "enum", "is too long to be combined with another one");
     json_t *out = json_array();
     size_t i;
     json_array_foreach(values, i, value) if (!own || has_value(own, value)) json_array_append(out, (json_t *)value);
     json_object_set_new(a, "enum", out);
+    return NB_OK;
 }
 
 static void merge_required(json_t *a, const json_t *names)
 {
     json_t *out = member(a, "required") ? json_copy((json_t *)member(a, "required")) : json_array();
+    json_t *known_names = nb_schema_set(out);
     const json_t *name;
     size_t i;
-    json_array_foreach(names, i, name) if (!has_value(out, name)) json_array_append(out, (json_t *)name);
+    json_array_foreach(names, i, name)
+    {
+        if (!json_is_string(name) || !json_object_get(known_names, json_string_value(name)))
+            json_array_append(out, (json_t *)name);
+    }
+    json_decref(known_names);
     json_object_set_new(a, "required", out);
 }
 
@@ -337,9 +348,9 @@ static int merge_any_of(nb_schema *s, json_t *a, const json_t *branches, const c
 static int merge_types(nb_schema *s, json_t *a, const json_t *type, const char *path)
 {
     unsigned types, own;
-    NB_TRY(nb_schema_read_types(s, type, path, &types));
+    NB_TRY(read_types(s, type, path, &types));
     if (member(a, "type")) {
-        NB_TRY(nb_schema_read_types(s, member(a, "type"), path, &own));
+        NB_TRY(read_types(s, member(a, "type"), path, &own));
         types &= own;
     }
     if (types == 0) never(a);
@@ -353,9 +364,8 @@ static int merge_key(nb_schema *s, json_t *a, const char *key, const json_t *val
     static const char *const upper[] = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", NULL};
     if (!strcmp(key, "type")) return merge_types(s, a, value, path);
     if (!strcmp(key, "anyOf")) return merge_any_of(s, a, value, path);
-    if (!strcmp(key, "enum"))
-        merge_enum(a, value);
-    else if (!strcmp(key, "required"))
+    if (!strcmp(key, "enum")) return merge_enum(s, a, value, path);
+    if (!strcmp(key, "required"))
         merge_required(a, value);
     else if (is_one_of(key, lower))
         merge_bound(a, key, value, true);
@@ -373,7 +383,7 @@ static int merge_key(nb_schema *s, json_t *a, const char *key, const json_t *val
     return NB_OK;
 }
 
-int nb_schema_merge(nb_schema *s, json_t *into, const json_t *other, const char *path)
+static int merge_all(nb_schema *s, json_t *into, const json_t *other, const char *path)
 {
     static const char *const together[] = {
         "properties", "additionalProperties", "patternProperties", "prefixItems", "items", NULL};
@@ -457,8 +467,9 @@ static int copy_own(nb_schema *s, const json_t *schema, json_t *out, const char 
     }
     if (constant) {
         json_t *one = json_pack("[O]", constant);
-        merge_enum(out, one);
+        int code = merge_enum(s, out, one, path);
         json_decref(one);
+        NB_TRY(code);
     }
     return NB_OK;
 }
@@ -467,7 +478,7 @@ static int merge_schema(nb_schema *s, const json_t *schema, json_t *into, const 
 {
     json_t *flat = NULL;
     int code = nb_schema_flatten(s, schema, path, depth + 1, &flat);
-    if (code == NB_OK) code = nb_schema_merge(s, into, flat, path);
+    if (code == NB_OK) code = merge_all(s, into, flat, path);
     json_decref(flat);
     return code;
 }
@@ -480,7 +491,7 @@ static int flatten(nb_schema *s, const json_t *schema, json_t *out, const char *
     if (json_is_false(schema)) never(out);
     if (json_is_boolean(schema)) return NB_OK;
     if (!json_is_object(schema)) return nb_schema_refuse(s, path, "", "must be an object or a boolean");
-    NB_TRY(nb_schema_check(s, schema, path));
+    NB_TRY(check_keywords(s, schema, path));
     NB_TRY(copy_own(s, schema, out, path));
     if (ref) {
         NB_TRY(resolve(s, ref, path, &target));

@@ -28,6 +28,7 @@ typedef struct property {
 
 typedef struct maker {
     nb_schema *s;
+    json_t *required;                       // a set
     const json_t *flat, *properties, *rest; // rest: of properties that nothing else speaks of; NULL: there are none
     const char *path;
     pattern pattern[PATTERNS_MAX];
@@ -115,14 +116,6 @@ static void add_property(maker *m, const char *name, bool required)
     json_decref(schema);
 }
 
-static bool is_required(const maker *m, const char *name)
-{
-    const json_t *required = json_object_get(m->flat, "required");
-    for (size_t i = 0; i < json_array_size(required); i++)
-        if (!strcmp(json_string_value(json_array_get(required, i)), name)) return true;
-    return false;
-}
-
 static int read_properties(maker *m)
 {
     const json_t *required = json_object_get(m->flat, "required"), *name;
@@ -133,14 +126,14 @@ static int read_properties(maker *m)
     {
         if (!json_is_string(name)) return nb_schema_refuse(m->s, m->path, "required", "must hold strings");
     }
-    size_t room = json_object_size(m->properties) + json_array_size(required) + 1;
+    m->required = nb_schema_set(required);
+    size_t room = json_object_size(m->properties) + json_object_size(m->required) + 1;
     m->property = nb_arena_alloc(m->s->arena, sizeof(*m->property) * room);
-    json_object_foreach((json_t *)m->properties, key, value) add_property(m, key, is_required(m, key));
-    json_array_foreach(required, i, name)
+    json_object_foreach((json_t *)m->properties, key, value)
+        add_property(m, key, json_object_get(m->required, key) != NULL);
+    json_object_foreach(m->required, key, value)
     {
-        bool again = json_object_get(m->properties, json_string_value(name)) != NULL;
-        for (int k = 0; k < m->n_property && !again; k++) again = !strcmp(m->property[k].name, json_string_value(name));
-        if (!again) add_property(m, json_string_value(name), true);
+        if (!json_object_get(m->properties, key)) add_property(m, key, true);
     }
     return NB_OK;
 }
@@ -349,6 +342,7 @@ int nb_schema_object(nb_schema *s, const json_t *flat, const char *path, nb_expr
     }
     int code = read_all(&m);
     if (code == NB_OK) *out = make_graph(&m);
+    json_decref(m.required);
     for (int i = 0; i < m.n_pattern; i++) nb_automaton_close(m.pattern[i].automaton);
     return code;
 }

@@ -86,6 +86,8 @@ static int add_all(nb_schema *s, const json_t *value, const char *path, content 
                    int (*add)(nb_schema *, const json_t *, const char *, content *))
 {
     if (!json_is_array(value)) return value ? add(s, value, path, c) : NB_OK;
+    if (json_array_size(value) > NB_SCHEMA_PATTERNS_MAX)
+        return nb_schema_refuse(s, path, "", "combines too many patterns or formats");
     for (size_t i = 0; i < json_array_size(value); i++) NB_TRY(add(s, json_array_get(value, i), path, c));
     return NB_OK;
 }

@@ -217,37 +217,29 @@ static nb_expr free_parameters(nb_grammar *g)
     return nb_grammar_repeat(g, parameter(g, key, text_without(g, closing_tags)), 0, NB_REPEAT_FOREVER);
 }
 
-static bool is_listed(const json_t *names, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(names); i++) {
-        const char *at = json_string_value(json_array_get(names, i));
-        if (at && !strcmp(at, name)) return true;
-    }
-    return false;
-}
-
 // In the order of the schema, whatever is required among them.
 static int described_parameters(nb_schema *s, const tool *t, const json_t *flat, nb_expr *out)
 {
-    const json_t *required = json_object_get(flat, "required");
+    json_t *required = nb_schema_set(json_object_get(flat, "required")), *schema;
+    const json_t *properties = json_object_get(flat, "properties");
     const char *key;
-    json_t *schema;
     nb_expr_list list = {0};
     int code = NB_OK;
-    json_object_foreach(json_object_get(flat, "properties"), key, schema)
+    json_object_foreach((json_t *)properties, key, schema)
     {
         nb_expr value = 0;
         value_maker v = {.s = s, .path = nb_schema_path(s, "#", "properties", key)};
         nb_tool_schema_parameter(t->tools, nb_str_from(t->name), nb_str_from(key), &v.types);
         if (code == NB_OK) code = parameter_value(&v, schema, 0, &value);
         nb_expr x = parameter(s->g, nb_grammar_text(s->g, key), value);
-        nb_expr_list_add(&list, is_listed(required, key) ? x : nb_grammar_optional(s->g, x));
+        nb_expr_list_add(&list, json_object_get(required, key) ? x : nb_grammar_optional(s->g, x));
     }
-    for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *name = json_string_value(json_array_get(required, i));
-        if (!name || json_object_get(json_object_get(flat, "properties"), name)) continue;
-        nb_expr_list_add(&list, parameter(s->g, nb_grammar_text(s->g, name), text_without(s->g, closing_tags)));
+    json_object_foreach(required, key, schema)
+    {
+        if (json_object_get(properties, key)) continue;
+        nb_expr_list_add(&list, parameter(s->g, nb_grammar_text(s->g, key), text_without(s->g, closing_tags)));
     }
+    json_decref(required);
     *out = nb_grammar_seq(s->g, &list);
     return code;
 }

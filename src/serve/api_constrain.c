@@ -145,6 +145,11 @@ int nb_api_constrain_open(const nb_choice *choice, nb_program *program, const in
                              c->error.text);
 }
 
+const char *nb_api_constrain_failure(const nb_choice_constraint *c)
+{
+    return c && c->error.code != NB_OK ? c->error.text : NULL;
+}
+
 void nb_api_constrain_close(nb_choice_constraint *c)
 {
     if (!c) return;

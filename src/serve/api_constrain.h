@@ -16,6 +16,8 @@ int nb_api_constrain_compile(const nb_api *api, const nb_generation *generation,
 // A constraint of the choice's own. `stop` are the tokens that may end its output.
 int nb_api_constrain_open(const nb_choice *choice, nb_program *program, const int32_t *stop, int n_stop,
                           nb_choice_constraint **out, nb_request_error *error);
+// Why the output could not go on; NULL: it could.
+const char *nb_api_constrain_failure(const nb_choice_constraint *constraint);
 void nb_api_constrain_close(nb_choice_constraint *constraint);                        // NULL is fine
 const nb_constraint *nb_api_constrain_engine(const nb_choice_constraint *constraint); // NULL of NULL
 

@@ -174,7 +174,9 @@ static void take_finish(nb_choice *c, const nb_event *event)
 // No text follows, and nothing is sent but the error: a response that has not begun gets its status.
 static void take_failure(nb_choice *c, const nb_event *event)
 {
-    if (event->finish == NB_FINISH_ERROR)
+    if (nb_api_constrain_failure(c->constraint))
+        fail(c->job, 400, nb_api_constrain_failure(c->constraint));
+    else if (event->finish == NB_FINISH_ERROR)
         fail(c->job, 500, event->message ? event->message : "the engine failed");
     else
         fail(c->job, 503, "the request was cancelled");

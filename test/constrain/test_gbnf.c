@@ -94,6 +94,7 @@ static void mistakes_are_named_with_their_line(void **state)
     refuses("root ::= \"a\"{2", "braces");
     refuses("root ::= \"\\q\"", "escape");
     refuses("root ::= <[1]>", "not expected");
+    refuses("root ::= \"a\"??????????", "too many quantifiers");
 }
 
 static void what_can_never_end_or_begin_is_refused(void **state)
