@@ -52,6 +52,12 @@ json_t *nb_schema_both(const json_t *a, const json_t *b); // {"allOf": [a, b]}, 
 // A new object without $ref, allOf, const and annotations; draft 7's forms of items are turned into today's.
 int nb_schema_flatten(nb_schema *s, const json_t *schema, const char *path, int depth, json_t **out);
 
+// Keywords (grammar_schema_keywords.c): refuses what is not supported or has a wrong shape.
+int nb_schema_check(nb_schema *s, const json_t *schema, const char *path);
+bool nb_schema_is_known(const char *keyword);                        // has an effect
+bool nb_schema_is_one_of(const char *word, const char *const *list); // up to NULL
+int nb_schema_read_types(nb_schema *s, const json_t *type, const char *path, unsigned *out);
+
 // NB_TYPE_* that a flat schema allows; what it does not say follows from its keywords.
 unsigned nb_schema_types(const json_t *flat);
 unsigned nb_schema_type_of(const json_t *value); // NB_TYPE_NUMBER: a fraction
