@@ -180,7 +180,10 @@ test("stopping ends the request and keeps what came", async (t) => {
     const fake = await startFake(nibble, {
         async answer(response) {
             response.on("close", () => (gone = true));
-            for (let i = 0; !gone; i++, await sleep(20)) response.write(delta({ content: `word${i} ` }));
+            for (let i = 0; !gone; i++, await sleep(20)) {
+                const usage = { completion_tokens: i + 1 };
+                response.write(delta({ content: `word${i} ` }) + `data: ${JSON.stringify({ choices: [], usage })}\n\n`);
+            }
         },
     });
     t.after(() => fake.close());
@@ -189,6 +192,10 @@ test("stopping ends the request and keeps what came", async (t) => {
         gone = false;
         await say(page, "Go on for ever");
         await answers(page).last().getByText("word3").waitFor();
+        await answers(page)
+            .last()
+            .getByText(/^\d+ tokens · [\d.]+ tokens\/s · first after/)
+            .waitFor(); // while it streams
         await stop();
         await ended(page);
         assert.match(await answers(page).last().innerText(), /word3[^]*stopped/);
@@ -256,7 +263,7 @@ test("settings reach the server", async (t) => {
     assert.deepEqual(seen, {
         model: "two",
         stream: true,
-        stream_options: { include_usage: true },
+        stream_options: { include_usage: true, continuous_usage_stats: true },
         top_p: 0.9,
         top_k: 40,
         min_p: 0.05,

@@ -76,12 +76,15 @@ export async function getMetrics() {
     return response.text();
 }
 
+// The count of tokens comes with each chunk, so that the speed is seen while the answer streams.
+const STREAM_OPTIONS = { include_usage: true, continuous_usage_stats: true };
+
 // Streams a chat completion: `onChunk` gets each chunk. Ends when the answer does; throws if it ends early.
 export async function streamChat(body, signal, onChunk) {
     const response = await request("/v1/chat/completions", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+        body: JSON.stringify({ ...body, stream: true, stream_options: STREAM_OPTIONS }),
         signal,
     });
     let done = false;

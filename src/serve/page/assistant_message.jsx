@@ -69,19 +69,21 @@ export function AssistantMessage({ node, versions, isLast }) {
                     {node.error}
                 </p>
             )}
-            {node.state !== "running" && (
-                <footer>
-                    <Versions id={node.id} versions={versions} />
-                    {content && <CopyButton text={content} label="Copy the answer" />}
-                    <IconButton
-                        icon="again"
-                        label="Answer again"
-                        disabled={state.isRunning.value}
-                        onClick={regenerate}
-                    />
-                    <span class="stats">{statsText(node)}</span>
-                </footer>
-            )}
+            <footer>
+                {node.state !== "running" && (
+                    <>
+                        <Versions id={node.id} versions={versions} />
+                        {content && <CopyButton text={content} label="Copy the answer" />}
+                        <IconButton
+                            icon="again"
+                            label="Answer again"
+                            disabled={state.isRunning.value}
+                            onClick={regenerate}
+                        />
+                    </>
+                )}
+                <span class="stats">{statsText(node)}</span>
+            </footer>
         </>
     );
 }
