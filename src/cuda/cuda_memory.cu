@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cuda/cuda_internal.h"
+#include "cuda/cuda_product.h"
 
 enum { SLACK_BYTES = 256 << 20, PAGES_MAX = 1 << 20, META_EXTRA_BYTES = 16 << 20 };
 
@@ -21,6 +22,15 @@ template <class T> static void carve(carver *c, T **out, int64_t n)
 static int64_t max64(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+// Of pair_out: cuda_product.h leaves bf16 there, the smaller batches f32.
+static int64_t pair_floats(const nb_cuda *d)
+{
+    const nb_config *f = &d->model->config;
+    int64_t T = d->reserve.max_tok, row = (int64_t)(f->num_experts_per_tok + 1) * f->hidden_size;
+    if (!d->wgmma || T < NB_PRODUCT_MIN_TOKENS) return T * row;
+    return max64(T * row / 2, (NB_PRODUCT_MIN_TOKENS - 1) * row);
 }
 
 static void carve_scratch(nb_cuda *d, carver *c)
@@ -59,7 +69,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &r->tile, E + T * K / NB_CUDA_SMALL_MAX + T / NB_CUDA_SMALL_MAX + 2);
     carve(c, &s->inter, inter_rows * nb_cuda_padded((int)ff));
     int64_t chunks = nb_gdn_chunk_bytes((int)T, f->linear_num_key_heads, f->linear_num_value_heads);
-    carve(c, &s->pair_out, max64(T * (K + 1) * f->hidden_size, chunks / (int64_t)sizeof(float)));
+    carve(c, &s->pair_out, max64(pair_floats(d), chunks / (int64_t)sizeof(float) + 1));
     carve(c, &s->logits, R * f->vocab_size), carve(c, &s->z_row, R * f->vocab_size);
     carve(c, &s->head_part, R * NB_HEAD_PARTS), carve(c, &s->result, R);
     carve(c, &s->tok, T);
