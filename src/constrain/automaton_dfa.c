@@ -122,7 +122,7 @@ static int compare_int(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// The number of the set of states that `seed` [n] reaches without reading; todo holds the seeds already.
+// The number of the set of states that the n_todo states in m->todo reach without reading.
 static int32_t closed_set(subset_maker *m, int32_t n_todo)
 {
     int32_t n = 0;
@@ -181,11 +181,11 @@ static void add_bytes(subset_maker *m, int32_t number)
     for (int lo = 0, hi; lo < 256 && !m->build->failed; lo = hi) {
         for (hi = lo + 1; hi < 256 && !cut[hi];) hi++;
         while (first < m->n_edge && m->edge[first]->hi < lo) first++;
-        int32_t n_todo = 0;
+        int32_t n_todo = 0, i = first;
         m->n_closure++;
-        for (int32_t i = first; i < m->n_edge && m->edge[i]->lo <= lo; i++)
+        for (; i < m->n_edge && m->edge[i]->lo <= lo; i++)
             if (m->edge[i]->hi >= lo) closure_add(m, m->edge[i]->to, &n_todo);
-        nb_build_spend(m->build, m->n_edge - first < n_todo + 8 ? n_todo + 1 : m->n_edge - first);
+        nb_build_spend(m->build, i - first);
         if (n_todo) nb_dfa_add_edge(m->dfa, lo, hi - 1, closed_set(m, n_todo));
     }
 }

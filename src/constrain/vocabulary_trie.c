@@ -119,12 +119,19 @@ void nb_vocabulary_trie_make(nb_vocabulary_trie *trie, const nb_str *token, int3
     free(all);
 }
 
+static bool is_usable(const nb_tokenizer *tokenizer, int32_t tok)
+{
+    nb_str text = nb_tokenizer_token(tokenizer, tok);
+    if (!nb_tokenizer_is_added(tokenizer, tok)) return true;
+    return nb_str_equal_c(text, "<tool_call>") || nb_str_equal_c(text, "</tool_call>");
+}
+
 void nb_vocabulary_trie_open(nb_vocabulary_trie *trie, const nb_tokenizer *tokenizer, int32_t n_tok)
 {
     int known = nb_tokenizer_vocab_size(tokenizer);
     nb_str *token = nb_alloc(sizeof(*token) * (size_t)(n_tok + 1));
     for (int32_t i = 0; i < n_tok && i < known; i++)
-        if (!nb_tokenizer_is_special(tokenizer, i)) token[i] = nb_tokenizer_token(tokenizer, i);
+        if (is_usable(tokenizer, i)) token[i] = nb_tokenizer_token(tokenizer, i);
     nb_vocabulary_trie_make(trie, token, n_tok);
     free(token);
 }

@@ -43,7 +43,9 @@ typedef struct nb_vocabulary_trie {
     int32_t n_word;                       // of a mask: ceil(n_tok / 32)
 } nb_vocabulary_trie;
 
-// `n_tok` is the model's vocabulary, which may be larger than the tokenizer's. Special tokens are left out.
+// `n_tok` is the model's vocabulary, which may be larger than the tokenizer's. Of the added tokens only the tags of
+// tool calls are taken in: the others say something besides their text, which in output of a given form nobody means;
+// their text can be written with other tokens.
 void nb_vocabulary_trie_open(nb_vocabulary_trie *trie, const nb_tokenizer *tokenizer, int32_t n_tok);
 // The same of byte strings [n_tok]; empty ones are left out. For benchmarks and tests.
 void nb_vocabulary_trie_make(nb_vocabulary_trie *trie, const nb_str *token, int32_t n_tok);

@@ -70,6 +70,11 @@ nb_str nb_tokenizer_token(const nb_tokenizer *t, int32_t id)
     return t->by_id[id] ? t->by_id[id]->text : nb_bpe_token(t->bpe, id);
 }
 
+bool nb_tokenizer_is_added(const nb_tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->n_id && t->by_id[id];
+}
+
 bool nb_tokenizer_is_special(const nb_tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->n_id && t->by_id[id] && t->by_id[id]->special;

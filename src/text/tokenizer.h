@@ -22,6 +22,7 @@ int nb_tokenizer_vocab_size(const nb_tokenizer *tokenizer); // largest id + 1
 // Bytes of a token as decoding gives them (an added token: its text as written); empty for ids that have none.
 nb_str nb_tokenizer_token(const nb_tokenizer *tokenizer, int32_t id);
 bool nb_tokenizer_is_special(const nb_tokenizer *tokenizer, int32_t id); // "special": true; skipped in decoded text
+bool nb_tokenizer_is_added(const nb_tokenizer *tokenizer, int32_t id);   // a fixed text, special or not
 int32_t nb_tokenizer_find(const nb_tokenizer *tokenizer, nb_str token);  // an added or plain token by its text, or -1
 
 typedef struct nb_ids {

@@ -28,8 +28,9 @@ static void close_vocabulary(void)
 
 static bool is_usable(int32_t tok)
 {
-    return tok < nb_tokenizer_vocab_size(tokenizer) && !nb_tokenizer_is_special(tokenizer, tok) &&
-           nb_tokenizer_token(tokenizer, tok).len > 0;
+    nb_str text = nb_tokenizer_token(tokenizer, tok);
+    bool tag = nb_str_equal_c(text, "<tool_call>") || nb_str_equal_c(text, "</tool_call>");
+    return tok < nb_tokenizer_vocab_size(tokenizer) && text.len > 0 && (tag || !nb_tokenizer_is_added(tokenizer, tok));
 }
 
 static bool reads(const nb_automaton *a, nb_str text, nb_str token)
