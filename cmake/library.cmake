@@ -1,6 +1,6 @@
 # libnibble, shared and static: the objects of the modules below the C API of include/nibble.h. Only nibble_* is seen from
 # outside the shared one; test/library/test_install checks that.
-nb_module(library nb_text nb_cpu nb_cuda nb_engine PkgConfig::XXHASH)
+nb_module(library nb_text nb_constrain nb_cpu nb_cuda nb_engine PkgConfig::XXHASH)
 target_include_directories(nb_library PUBLIC ${CMAKE_SOURCE_DIR}/include)
 
 # A sanitizer's runtime belongs to programs: builds with one have no library to install.
@@ -9,7 +9,7 @@ if(NB_SANITIZE OR NB_FUZZ)
 endif()
 
 set(objects)
-foreach(module base numeric text checkpoint model cpu cuda engine library)
+foreach(module base numeric text constrain checkpoint model cpu cuda engine library)
   get_target_property(type nb_${module} TYPE)
   if(NOT type STREQUAL "INTERFACE_LIBRARY")
     list(APPEND objects $<TARGET_OBJECTS:nb_${module}>)

@@ -102,6 +102,12 @@ typedef struct nibble_request {
 
     const char *tool_parser; /* how the model writes calls: "qwen3_xml", "qwen3_coder", "hermes"; NULL: as content */
 
+    /* What the answer must be; at most one of them. A think block before it is free. */
+    const char *json_schema; /* JSON that satisfies this schema ("{}": any) */
+    const char *regex;       /* text that this expression matches as a whole */
+    const char *choice;      /* one of the strings in this JSON array */
+    const char *grammar;     /* text of this grammar, in GBNF */
+
     int32_t max_tokens; /* of the answer; 0: as many as fit */
     int32_t top_k;      /* draw from so many; 0: all. From here on -1 means: as the checkpoint says */
     double temperature; /* 0: the likeliest token */

@@ -103,6 +103,7 @@ int nibble_open(const char *folder, const nibble_options *options, nibble **out,
     nibble_options o = {.size = sizeof o};
     int code = options ? nb_nibble_read_struct(&o, sizeof o, options, options->size, "options", &err) : NB_OK;
     *out = nb_alloc(sizeof **out);
+    pthread_mutex_init(&(*out)->lock, NULL);
     if (code == NB_OK) code = open_model(folder, &o, *out, &err);
     if (code == NB_OK) return NB_OK;
     nibble_close(*out);
@@ -115,6 +116,8 @@ void nibble_close(nibble *model)
     if (!model) return;
     if (model->engine) nb_engine_close(model->engine, false);
     if (model->chat) nb_chat_close(model->chat);
+    if (model->constrainer) nb_constrainer_close(model->constrainer);
+    pthread_mutex_destroy(&model->lock);
     nb_session_close(&model->session);
     free(model->folder);
     free(model->tokenizer);

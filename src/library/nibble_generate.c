@@ -137,16 +137,22 @@ static int generate(run *r, nb_generated *out, nb_error *err)
 {
     nb_ids ids = {0};
     nb_request request;
+    nb_nibble_constraint constraint = {0};
     const nb_session *session = &r->model->session;
     int code = make_prompt(r, &ids, err);
     if (code == NB_OK) code = fill_request(r, &ids, &request, err);
+    if (code == NB_OK) code = nb_nibble_constrain(r->model, &r->request, r->parser, &ids, &constraint, err);
+    if (constraint.guide) request.constraint = &constraint.engine;
     bool keep_special = r->request.keep_special || r->parser; // a parser needs to see </think>
     if (code == NB_OK) code = nb_generate(r->model->engine, session, &request, keep_special, on_text, r, out, err);
+    if (code != NB_OK && constraint.guide && nb_guide_failure(constraint.guide))
+        code = nb_error_set(err, NB_ERR_INPUT, "%s", nb_guide_failure(constraint.guide)); // the device is well
     if (r->parser) {
         if (code == NB_OK) nb_output_parser_end(r->parser, on_part, r);
         nb_output_parser_close(r->parser);
     }
     json_decref(r->tools);
+    nb_nibble_constrain_drop(&constraint);
     nb_ids_drop(&ids);
     return code;
 }

@@ -4,8 +4,10 @@
 #define NB_NIBBLE_INTERNAL_H
 
 #include <nibble.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
+#include "constrain/guide.h"
 #include "library/generate.h"
 #include "text/chat.h"
 
@@ -15,6 +17,8 @@ struct nibble {
     nb_engine *engine;
     nb_chat *chat;                 // NULL: the checkpoint has no template
     nb_error no_chat;              // why not
+    nb_constrainer *constrainer;   // NULL until the first request needs it
+    pthread_mutex_t lock;          // of its opening
     atomic_uint_fast32_t n_cancel; // calls of nibble_cancel; a request that saw fewer is cancelled
 };
 
@@ -22,6 +26,17 @@ struct nibble {
 // know must be zero.
 int nb_nibble_read_struct(void *known, size_t n_known, const void *given, size_t n_given, const char *what,
                           nb_error *err);
+
+// The constraint of a request, or a zero one where it has none. `prompt` may be followed by a think block if the output
+// `thinks`.
+typedef struct nb_nibble_constraint {
+    nb_constraint engine;
+    nb_guide *guide; // NULL: the output is free
+    json_t *value;   // of the schema or the choice
+} nb_nibble_constraint;
+int nb_nibble_constrain(nibble *model, const nibble_request *request, bool thinks, const nb_ids *prompt,
+                        nb_nibble_constraint *out, nb_error *err);
+void nb_nibble_constrain_drop(nb_nibble_constraint *constraint);
 
 // Puts the message where a caller wants it; returns the code.
 int nb_nibble_fail(const nb_error *err, nibble_error *out);

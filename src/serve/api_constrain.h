@@ -1,8 +1,5 @@
 // Between a choice, the engine and src/constrain: what a request asks for becomes a program when it arrives, and each
-// of its choices has a constraint that the engine asks for masks.
-//
-// While the model thinks nothing is constrained. Where the prompt does not open a think block and the model may begin
-// one, <think> is allowed beside what the constraint allows. End tokens are allowed where the output is complete.
+// of its choices has a guide that the engine asks for masks.
 #ifndef NB_API_CONSTRAIN_H
 #define NB_API_CONSTRAIN_H
 

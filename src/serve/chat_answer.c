@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "serve/api_internal.h"
-#include "serve/reasoning.h"
+#include "text/reasoning.h"
 
 // ---- The prompt
 

@@ -138,6 +138,48 @@ static void a_tool_is_called_with_typed_arguments(void **state)
     drop(&plain);
 }
 
+static void an_answer_fits_what_was_asked_for(void **state)
+{
+    (void)state;
+    sink s = {0}, t = {0}, u = {0};
+    nb_error err;
+    json_t *json;
+    nibble_request q = ask("The weather: ", &s);
+    q.ignore_eos = 0;
+    q.temperature = 1;
+    q.max_tokens = 200;
+    q.regex = "(sun|rain), -?[0-9]{1,2} degrees";
+    expect_ok(nibble_generate(model, &q, NULL, &error));
+    assert_true(strstr(s.part[NIBBLE_CONTENT].ptr, " degrees") != NULL);
+    assert_true(strncmp(s.part[NIBBLE_CONTENT].ptr, "sun, ", 5) == 0 ||
+                strncmp(s.part[NIBBLE_CONTENT].ptr, "rain, ", 6) == 0);
+    q.regex = NULL;
+    q.user = &t;
+    q.prompt = NULL;
+    q.messages = "[{\"role\": \"user\", \"content\": \"Is Ghana in Africa?\\nA. yes\\nB. no\"}]";
+    q.json_schema = "{\"type\": \"object\", \"properties\": {\"yes\": {\"type\": \"boolean\"}}, \"required\": "
+                    "[\"yes\"], \"additionalProperties\": false}";
+    expect_ok(nibble_generate(model, &q, NULL, &error));
+    nb_test_ok(nb_json_parse(nb_buf_str(&t.part[NIBBLE_CONTENT]), "answer", &json, &err), &err);
+    assert_true(json_is_boolean(json_object_get(json, "yes")));
+    json_decref(json);
+    q.json_schema = NULL;
+    q.user = &u;
+    q.choice = "[\"perhaps\", \"never\"]";
+    expect_ok(nibble_generate(model, &q, NULL, &error));
+    assert_true(!strcmp(u.part[NIBBLE_CONTENT].ptr, "perhaps") || !strcmp(u.part[NIBBLE_CONTENT].ptr, "never"));
+    q.choice = "{}";
+    expect_error(nibble_generate(model, &q, NULL, &error), NIBBLE_ERROR_INPUT, "choice");
+    q.choice = NULL;
+    q.regex = "(";
+    assert_true(nibble_generate(model, &q, NULL, &error) != NIBBLE_OK);
+    q.grammar = "root ::= \"a\"";
+    expect_error(nibble_generate(model, &q, NULL, &error), NIBBLE_ERROR_USAGE, "one of");
+    drop(&s);
+    drop(&t);
+    drop(&u);
+}
+
 static void text_becomes_tokens_and_text_again(void **state)
 {
     (void)state;
@@ -309,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_prompt_gives_the_same_text_as_its_tokens),
         cmocka_unit_test(a_conversation_is_answered_with_its_thinking_apart),
         cmocka_unit_test(a_tool_is_called_with_typed_arguments),
+        cmocka_unit_test(an_answer_fits_what_was_asked_for),
         cmocka_unit_test(text_becomes_tokens_and_text_again),
         cmocka_unit_test(a_conversation_is_rendered),
         cmocka_unit_test(a_callback_can_stop_its_request),

@@ -1,5 +1,5 @@
 // See reasoning.h.
-#include "serve/reasoning.h"
+#include "text/reasoning.h"
 
 #include <string.h>
 
