@@ -39,7 +39,7 @@ test("an answer streams, with its thoughts folded away and its figures below", a
     assert.equal(await thoughts.isVisible(), false);
     await answer.getByText(/^Thought for/).click();
     assert.equal(await thoughts.isVisible(), true);
-    assert.match(await answer.locator(".stats").innerText(), /^\d+ tokens · .*first after \d+ ms/);
+    assert.match(await answer.locator(".stats").innerText(), /^\d+ tokens · .*first after [\d.]+ m?s/);
     assert.match(await page.locator(".hints").innerText(), /^\d+ of [\d,]+ tokens$/);
     assert.match(await page.title(), /^What is 12 plus 7\?/);
     assert.deepEqual(page.complaints, []);
@@ -288,7 +288,7 @@ test("live figures follow the server", async () => {
         /^Batch: \d+ requests/,
         /^Queue: \d+ requests/,
         /^KV cache: [\d.]+%/,
-        /^First token: \d+ ms/,
+        /^First token: [\d.]+ m?s/,
     ])
         assert.equal(await page.getByRole("img", { name }).count(), 1);
 });

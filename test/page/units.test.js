@@ -10,6 +10,7 @@ import { mergeChunk, readSchema, readTools, requestFields, splitThoughts } from 
 import { figuresBetween, parseMetrics } from "../../src/serve/page/prometheus.js";
 import { eventReader } from "../../src/serve/page/sse.js";
 import * as tree from "../../src/serve/page/tree.js";
+import { readConversation, wireMessages } from "../../src/serve/page/wire.js";
 
 const events = (...pieces) => {
     const found = [];
@@ -154,12 +155,14 @@ test("edited and repeated messages become versions; nothing is lost", () => {
         ["one", "2"],
     );
     assert.deepEqual(tree.versionsOf(back, back.leaf), [answered.leaf, again.leaf]);
-    assert.deepEqual(tree.wireMessages(answered), [
+    assert.deepEqual(wireMessages(answered), [
         { role: "system", content: "be brief" },
         { role: "user", content: "one" },
         { role: "assistant", content: "1", reasoning_content: "r" },
     ]);
     assert.equal(tree.titleOf(back), "one");
+    const running = tree.changeMessage(back, back.leaf, { state: "running" });
+    assert.equal(tree.settle(running).nodes[back.leaf].state, "stopped");
 });
 
 test("a conversation that is read again says the same, and what is no conversation is refused", () => {
@@ -172,12 +175,14 @@ test("a conversation that is read again says the same, and what is no conversati
         { role: "assistant", content: "two", calls: [] },
     ];
     const written = turns.reduce((each, turn) => tree.addMessage(each, turn), tree.createConversation(settings));
-    const read = tree.readConversation({ title: "T", messages: tree.wireMessages(written) }, { temperature: "0" });
-    assert.deepEqual(tree.wireMessages(read), tree.wireMessages(written));
+    const read = readConversation({ title: "T", messages: wireMessages(written) }, { temperature: "0" });
+    assert.deepEqual(wireMessages(read), wireMessages(written));
     assert.equal(read.title, "T");
     assert.equal(read.settings.temperature, "0");
     const parts = [null, 5, { role: "user", content: [{ type: "text", text: "a" }, null, { text: {} }] }];
-    assert.equal(tree.pathTo(tree.readConversation(parts, {}))[0].content, "a\n\n");
+    assert.equal(tree.pathTo(readConversation(parts, {}))[0].content, "a\n\n");
+    const call = { role: "assistant", content: null, tool_calls: [null, {}, { function: 5 }] };
+    assert.equal(tree.pathTo(readConversation([call], {}))[0].calls.length, 3);
     const odd = [
         null,
         5,
@@ -188,14 +193,14 @@ test("a conversation that is read again says the same, and what is no conversati
         { messages: {} },
         { messages: Array(2001).fill({ role: "user" }) },
     ];
-    for (const each of odd) assert.throws(() => tree.readConversation(each, {}), /messages/);
+    for (const each of odd) assert.throws(() => readConversation(each, {}), /messages/);
 });
 
 test("tool calls and their results go back in OpenAI's form", () => {
     const calls = [{ id: "c1", name: "f", arguments: "{}" }];
     const called = tree.addMessage(tree.createConversation({}), { role: "assistant", calls });
     const given = tree.addMessage(called, { role: "tool", callId: "c1", name: "f", content: "42" });
-    assert.deepEqual(tree.wireMessages(given), [
+    assert.deepEqual(wireMessages(given), [
         {
             role: "assistant",
             content: "",

@@ -5,15 +5,8 @@ import { eventReader } from "./sse.js";
 const KEY = "nibble.key";
 const base = location.pathname.replace(/\/+$/, ""); // of --root-path, or nothing
 
-// A function to call with the key, while the server wants one.
+// While the server wants a key: {accept(key), refuse(), wrong: the one before was not right}; else null.
 export const keyWanted = signal(null);
-
-export class ApiError extends Error {
-    constructor(status, message) {
-        super(message);
-        this.status = status;
-    }
-}
 
 async function failure(response) {
     const body = await response.text();
@@ -23,7 +16,7 @@ async function failure(response) {
     } catch {
         // a proxy's page
     }
-    return new ApiError(response.status, message || `The server answered ${response.status} ${response.statusText}`);
+    return new Error(message || `The server answered ${response.status} ${response.statusText}`);
 }
 
 async function send(path, options) {
@@ -33,13 +26,13 @@ async function send(path, options) {
         return await fetch(base + path, { ...options, headers, credentials: "same-origin", redirect: "error" });
     } catch (error) {
         if (options.signal?.aborted) throw error;
-        throw new ApiError(0, "The server cannot be reached.");
+        throw new Error("The server cannot be reached.");
     }
 }
 
 const askForKey = () =>
     new Promise((resolve, reject) => {
-        const refuse = () => reject(new ApiError(401, "The server needs an API key."));
+        const refuse = () => reject(new Error("The server needs an API key."));
         const earlier = keyWanted.value;
         keyWanted.value = {
             accept(key) {
@@ -92,7 +85,7 @@ export async function streamChat(body, signal, onChunk) {
         if (data === "[DONE]") done = true;
         if (done) return;
         const chunk = parseChunk(data);
-        if (chunk.error) throw new ApiError(0, String(chunk.error.message ?? "The server failed."));
+        if (chunk.error) throw new Error(String(chunk.error.message ?? "The server failed."));
         onChunk(chunk);
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -105,7 +98,7 @@ export async function streamChat(body, signal, onChunk) {
     } finally {
         reader.cancel().catch(() => {});
     }
-    if (!done) throw new ApiError(0, "The connection ended before the answer did.");
+    if (!done) throw new Error("The connection ended before the answer did.");
 }
 
 function parseChunk(data) {
@@ -115,5 +108,5 @@ function parseChunk(data) {
     } catch {
         // said below
     }
-    throw new ApiError(0, "The server sent something that is not JSON.");
+    throw new Error("The server sent something that is not JSON.");
 }

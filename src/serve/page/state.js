@@ -5,7 +5,9 @@ import * as api from "./api.js";
 import * as store from "./store.js";
 import { streamAnswer } from "./stream.js";
 import * as tree from "./tree.js";
+import { readConversation, wireMessages } from "./wire.js";
 
+const IMPORT_BYTES_MAX = 20 << 20;
 export const DEFAULT_SETTINGS = { model: "", system: "", thinking: "", tools: "", schema: "" };
 
 export const conversations = signal([]); // newest first; among them the current one, once it holds a message
@@ -75,7 +77,7 @@ export function deleteConversation(id) {
         action: {
             label: "Undo",
             run: () => {
-                put(conversation);
+                put(tree.settle(conversation));
                 openConversation(id);
             },
         },
@@ -88,24 +90,26 @@ export function changeSettings(change) {
     put({ ...current.value, settings });
 }
 
+const fileNameOf = (conversation) =>
+    tree
+        .titleOf(conversation)
+        .replace(/[^\p{L}\p{N}]+/gu, "-")
+        .slice(0, 60) || "conversation";
+
 export function exportConversation(id) {
     const conversation = find(id);
-    const content = { title: tree.titleOf(conversation), ...conversation, messages: tree.wireMessages(conversation) };
+    const content = { ...conversation, messages: wireMessages(conversation) };
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 2)], { type: "application/json" }));
-    link.download = `${
-        tree
-            .titleOf(conversation)
-            .replace(/[^\p{L}\p{N}]+/gu, "-")
-            .slice(0, 60) || "conversation"
-    }.json`;
+    link.download = `${fileNameOf(conversation)}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 export async function importConversation(file) {
     try {
-        const conversation = tree.readConversation(JSON.parse(await file.text()), settings.value);
+        if (file.size > IMPORT_BYTES_MAX) throw new Error(`it has more than ${IMPORT_BYTES_MAX} bytes`);
+        const conversation = readConversation(JSON.parse(await file.text()), settings.value);
         put(conversation);
         openConversation(conversation.id);
     } catch (error) {
@@ -160,7 +164,7 @@ async function answer(parent = current.value.leaf) {
     if (isRunning.value) return;
     const chosen = model.value?.id;
     const request = {
-        messages: tree.wireMessages({ ...current.value, leaf: parent }),
+        messages: wireMessages({ ...current.value, leaf: parent }),
         ...(chosen && { model: chosen }),
         ...requestFields(settings.value),
     };
@@ -192,17 +196,6 @@ function spokenEnd({ state, error, content, calls }) {
 
 // ---- The start
 
-// An answer that was running when the page went away is not running any more.
-function settle(conversation) {
-    const nodes = Object.fromEntries(
-        Object.entries(conversation.nodes).map(([id, node]) => [
-            id,
-            node.state === "running" ? { ...node, state: "stopped" } : node,
-        ]),
-    );
-    return { ...conversation, nodes };
-}
-
 export async function start() {
     store.watchTabs(take);
     addEventListener("pagehide", store.flushConversations);
@@ -213,7 +206,7 @@ export async function start() {
         else if (id && id !== current.value.id && find(id)) openConversation(id);
     });
     try {
-        conversations.value = (await store.loadConversations()).map(settle);
+        conversations.value = (await store.loadConversations()).map(tree.settle);
     } catch {
         notice.value = { text: "This browser keeps no data for the page: conversations end with the tab." };
     }
