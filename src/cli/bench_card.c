@@ -66,16 +66,17 @@ static void host_name(char *out, size_t n)
     if (f) fclose(f);
 }
 
-int nb_bench_card_read(nb_device *device, int n_thread, nb_bench_card *out, nb_error *err)
+int nb_bench_card_read(nb_device *device, int n_thread, double known_rate, nb_bench_card *out, nb_error *err)
 {
     *out = (nb_bench_card){0};
     if (strcmp(device->ops->name, "cuda") == 0) {
         nb_cuda_card card;
         NB_TRY(nb_cuda_card_read(device, &card, err));
         snprintf(out->name, sizeof out->name, "%s", card.name);
-        out->read_rate = card.read_rate, out->flop_rate = card.flop_rate;
+        out->read_rate = known_rate > 0 ? known_rate : card.read_rate, out->flop_rate = card.flop_rate;
         return NB_OK;
     }
     host_name(out->name, sizeof out->name);
-    return host_read_rate(n_thread, &out->read_rate, err);
+    out->read_rate = known_rate;
+    return known_rate > 0 ? NB_OK : host_read_rate(n_thread, &out->read_rate, err);
 }

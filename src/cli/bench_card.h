@@ -10,7 +10,7 @@ typedef struct nb_bench_card {
     double flop_rate; // operations/s of bf16 products where it is known, else 0
 } nb_bench_card;
 
-// Measures for some milliseconds. The device must hold a model.
-int nb_bench_card_read(nb_device *device, int n_thread, nb_bench_card *out, nb_error *err);
+// Measures for some milliseconds; not on a CPU whose read rate is known (> 0). The device must hold a model.
+int nb_bench_card_read(nb_device *device, int n_thread, double known_rate, nb_bench_card *out, nb_error *err);
 
 #endif

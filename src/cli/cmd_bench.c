@@ -130,8 +130,7 @@ static int open_bench(const char *name, bench *b, nb_error *err)
     if (!nb_checkpoint_has_weights(folder)) session_options.load_format = "dummy";
     NB_TRY(nb_command_open_model(name, &session_options, &b->session, err));
     int64_t load_us = nb_clock_us() - begin;
-    NB_TRY(nb_bench_card_read(b->session.device, (int)session_options.n_thread, &b->card, err));
-    if (bandwidth_gb_s > 0) b->card.read_rate = bandwidth_gb_s * 1e9;
+    NB_TRY(nb_bench_card_read(b->session.device, (int)session_options.n_thread, bandwidth_gb_s * 1e9, &b->card, err));
     if (tflops > 0) b->card.flop_rate = tflops * 1e12;
     if (card_name) snprintf(b->card.name, sizeof b->card.name, "%s", card_name);
     int decode = b->batch.n ? largest(&b->context) : 0, prefill = largest(&b->prefill), n_seq = largest(&b->batch);
