@@ -105,33 +105,6 @@ static int compile_branches(nb_schema *s, const json_t *flat, const char *path, 
     return NB_OK;
 }
 
-// "One of" is "any of" where no text fits two branches.
-static int check_one_of(nb_schema *s, const json_t *flat, const char *path)
-{
-    json_t *rest = json_copy((json_t *)flat);
-    const json_t *branches = json_object_get(flat, "oneOf");
-    size_t n = json_array_size(branches);
-    json_t **branch = nb_alloc(sizeof(*branch) * (n + 1));
-    int code = n > NB_SCHEMA_COMBINED_MAX ? nb_schema_refuse(s, path, "oneOf", "has too many branches") : NB_OK;
-    json_object_del(rest, "oneOf");
-    for (size_t i = 0; i < n && code == NB_OK; i++) {
-        json_t *both = nb_schema_both(rest, json_array_get(branches, i));
-        code = nb_schema_flatten(s, both, path, 0, &branch[i]);
-        json_decref(both);
-    }
-    for (size_t i = 0; i < n && code == NB_OK; i++)
-        for (size_t k = 0; k < n && code == NB_OK; k++)
-            if (i != k && !nb_schema_apart(s, branch[i], branch[k], 0))
-                code = nb_schema_refuse(s, path, "oneOf",
-                                        "has the branches %zu and %zu, which one text may satisfy both: use anyOf, or "
-                                        "tell them apart by a required property with a const",
-                                        i < k ? i : k, i < k ? k : i);
-    for (size_t i = 0; i < n; i++) json_decref(branch[i]);
-    free(branch);
-    json_decref(rest);
-    return code;
-}
-
 static int compile_type(nb_schema *s, const json_t *flat, const char *path, unsigned type, nb_expr *out)
 {
     switch (type) {
@@ -158,8 +131,11 @@ static int compile_flat(nb_schema *s, const json_t *flat, const char *path, nb_e
     }
     if (json_object_get(flat, "anyOf")) return compile_branches(s, flat, path, "anyOf", out);
     if (json_object_get(flat, "oneOf")) {
-        NB_TRY(check_one_of(s, flat, path));
-        return compile_branches(s, flat, path, "oneOf", out);
+        json_t *apart = NULL;
+        int one = nb_schema_one_of(s, flat, path, &apart);
+        if (one == NB_OK) one = compile_branches(s, apart, path, "oneOf", out);
+        json_decref(apart);
+        return one;
     }
     if (json_object_get(flat, "enum")) return nb_schema_enum(s, flat, path, out);
     unsigned types = nb_schema_types(flat);

@@ -16,6 +16,7 @@ enum {
     NB_SCHEMA_COMBINED_MAX = 256,    // branches of anyOf and allOf together
     NB_SCHEMA_FLAT_MAX = 100 * 1000, // schemas merged, each time it happens
     NB_SCHEMA_BYTES_MAX = 64 << 20,  // of the texts of all rules
+    NB_SCHEMA_LENGTH_MAX = 20000,    // characters that minLength and maxLength may count
     NB_SCHEMA_PATTERNS_MAX = 16,     // that hold for one string
     NB_SCHEMA_REFS_MAX = 64,         // references that lead to references
 };

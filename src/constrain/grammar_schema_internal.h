@@ -80,6 +80,8 @@ bool nb_schema_number_fits(const json_t *flat, const json_t *number);
 int nb_schema_count(nb_schema *s, const json_t *flat, const char *path, const char *keyword, int64_t fallback,
                     int64_t *out);
 
+// The schema with a oneOf that may be read as anyOf, because no text fits two of its branches; new, also on failure.
+int nb_schema_one_of(nb_schema *s, const json_t *flat, const char *path, json_t **out);
 // Whether no text written for `a` satisfies `b`. False: perhaps.
 bool nb_schema_apart(nb_schema *s, const json_t *a, const json_t *b, int depth);
 

@@ -96,9 +96,10 @@ static int read_lengths(nb_schema *s, const json_t *flat, const char *path, int6
 {
     NB_TRY(nb_schema_count(s, flat, path, "minLength", 0, lo));
     NB_TRY(nb_schema_count(s, flat, path, "maxLength", FOREVER, hi));
-    if (*lo > NB_GRAMMAR_REPEAT_MAX) return nb_schema_refuse(s, path, "minLength", "is too large");
-    if (*hi > NB_GRAMMAR_REPEAT_MAX)
-        return nb_schema_refuse(s, path, "maxLength", "is too large: at most %d is supported", NB_GRAMMAR_REPEAT_MAX);
+    if (*lo > NB_SCHEMA_LENGTH_MAX)
+        return nb_schema_refuse(s, path, "minLength", "is too large: at most %d is supported", NB_SCHEMA_LENGTH_MAX);
+    if (*hi > NB_SCHEMA_LENGTH_MAX)
+        return nb_schema_refuse(s, path, "maxLength", "is too large: at most %d is supported", NB_SCHEMA_LENGTH_MAX);
     return NB_OK;
 }
 
