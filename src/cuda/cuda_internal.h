@@ -18,7 +18,7 @@ enum {
     NB_CUDA_ALIGN = 512,
 };
 
-typedef struct nb_cuda_layer {
+typedef struct nb_cuda_layer { // matrices of one input are neighbours: cuda_single.cu takes them as arrays
     nb_layer_kind kind;
     int i_attention, i_deltanet;
     const nb_layer *from; // the model's: names linears at taps
