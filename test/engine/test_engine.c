@@ -511,6 +511,28 @@ static void a_constraint_sees_each_token_before_the_next(void **state)
     bench_close(&b);
 }
 
+static void a_constrained_sequence_takes_part_in_every_step(void **state)
+{
+    (void)state;
+    static client c[2];
+    automaton a = {0};
+    prompt p = prompt_of(20, 8);
+    bench b = bench_of(1);
+    b.fake.hold = true;
+    bench_open(&b);
+    nb_constraint constraint = {&a, automaton_accept, automaton_mask};
+    for (int i = 0; i < 2; i++) {
+        nb_request request = request_of(&p, 100, &c[i]);
+        if (i == 0) request.constraint = &constraint;
+        submit(&b, &request, &c[i]);
+    }
+    nb_fake_release(b.device);
+    for (int i = 0; i < 2; i++) wait_end(&c[i]);
+    assert_int_equal(c[0].n_tok, 100);
+    assert_true(stats_of(&b).n_step < 120);
+    bench_close(&b);
+}
+
 static void a_constraint_ends_its_request(void **state)
 {
     (void)state;
@@ -757,6 +779,7 @@ int main(void)
         cmocka_unit_test(a_full_context_ends_with_length),
         cmocka_unit_test(the_pages_bound_the_context_too),
         cmocka_unit_test(a_constraint_sees_each_token_before_the_next),
+        cmocka_unit_test(a_constrained_sequence_takes_part_in_every_step),
         cmocka_unit_test(a_constraint_ends_its_request),
         cmocka_unit_test(log_probabilities_come_with_each_token),
         cmocka_unit_test(prompt_log_probabilities_are_complete_chunked_and_preempted),
