@@ -136,7 +136,7 @@ test("links lead to the web only, in a tab of their own that knows nothing of th
 test("a hostile server is only text as well", async (t) => {
     const html = `<img src=x onerror="${RUN}">`;
     const other = await startFake(nibble, {
-        models: [html, "two"],
+        models: [html, "two", 5, null, {}],
         metrics: `vllm:num_requests_running{a="${html}"} NaN\nvllm:generation_tokens_total Inf\n${"{".repeat(100000)}\nvllm:kv_cache_usage_perc -1e309\n`,
         async answer(response) {
             response.end(`data: ${JSON.stringify({ error: { message: html } })}\n\n`);
@@ -172,6 +172,8 @@ const BROKEN = {
     "an event without an end": ["data: " + "x".repeat(5 << 20)],
     "fields of the wrong type": [
         'data: {"choices": "no"}\n\ndata: {"choices": [{"delta": {"content": 5, "tool_calls": {"a": 1}}}], "usage": 7}\n\n',
+        'data: {"usage": {"completion_tokens": {}, "prompt_tokens": "x", "prompt_tokens_details": {"cached_tokens": 5}}}\n\n',
+        'data: {"choices": [{"delta": {}, "finish_reason": "constructor"}], "usage": {"completion_tokens": 5}}\n\n',
         delta({ content: "after" }),
         finish(),
     ],

@@ -3,7 +3,7 @@
 // Adds one chunk to what the message has so far; true if any text came.
 export function mergeChunk(message, chunk) {
     const choice = chunk.choices?.[0];
-    if (chunk.usage) message.usage = chunk.usage;
+    if (chunk.usage) message.usage = readUsage(chunk.usage);
     if (choice?.finish_reason) message.finish = String(choice.finish_reason);
     const delta = choice?.delta;
     if (!delta) return false;
@@ -15,6 +15,14 @@ export function mergeChunk(message, chunk) {
     calls.forEach((call) => mergeCall(message.calls, call));
     return content !== "" || reasoning !== "" || calls.length > 0;
 }
+
+const count = (value) => (Number.isFinite(value) && value > 0 ? value : 0);
+
+const readUsage = (usage) => ({
+    prompt_tokens: count(usage.prompt_tokens),
+    completion_tokens: count(usage.completion_tokens),
+    cached_tokens: count(usage.prompt_tokens_details?.cached_tokens),
+});
 
 const text = (value) => (typeof value === "string" ? value : "");
 

@@ -60,8 +60,12 @@ async function request(path, options = {}) {
     }
 }
 
-export const getModels = async () => (await (await request("/v1/models")).json()).data;
-export const getVersion = async () => (await (await request("/version")).json()).version;
+export async function getModels() {
+    const { data } = await (await request("/v1/models")).json();
+    return Array.isArray(data) ? data.filter((model) => typeof model?.id === "string") : [];
+}
+
+export const getVersion = async () => String((await (await request("/version")).json()).version);
 
 export async function getMetrics() {
     const response = await send("/metrics", {});

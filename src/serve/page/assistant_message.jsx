@@ -26,20 +26,23 @@ function Thinking({ node, reasoning, content }) {
     );
 }
 
-const ENDS = { length: "reached its length limit", content_filter: "filtered" };
+const ENDS = new Map([
+    ["length", "reached its length limit"],
+    ["content_filter", "filtered"],
+]);
 const MEASURED_MS_MIN = 50; // less says more about the browser than about the server
 
 // "32 tokens · 41.0 tokens/s · first after 0.2 s"
 function statsText({ usage, stats, finish, state: ended }) {
     const parts = [];
     const n = usage?.completion_tokens;
-    const cached = usage?.prompt_tokens_details?.cached_tokens;
+    const cached = usage?.cached_tokens;
     if (n) parts.push(`${number(n)} tokens`);
     if (n > 1 && stats?.decodeMs >= MEASURED_MS_MIN) parts.push(`${rate((1000 * (n - 1)) / stats.decodeMs)} tokens/s`);
     if (stats?.firstMs) parts.push(`first after ${duration(stats.firstMs)}`);
     if (cached) parts.push(`${number(cached)} of ${number(usage.prompt_tokens)} prompt tokens cached`);
     if (ended === "stopped") parts.push("stopped");
-    if (ENDS[finish]) parts.push(ENDS[finish]);
+    if (ENDS.has(finish)) parts.push(ENDS.get(finish));
     return parts.join(" · ");
 }
 

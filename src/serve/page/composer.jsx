@@ -11,7 +11,7 @@ const draft = signal("");
 
 // How much of the context the conversation fills, as its last answer told.
 function Context() {
-    const usage = state.path.value.findLast((node) => node.usage)?.usage;
+    const usage = state.path.value.findLast((node) => node.usage?.prompt_tokens)?.usage;
     const most = state.model.value?.max_model_len;
     if (!usage || !most) return null;
     const n = usage.prompt_tokens + usage.completion_tokens;
