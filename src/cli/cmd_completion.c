@@ -126,7 +126,13 @@ static void write_zsh(nb_buf *out)
 
 static void fish_option(const nb_command *command, const nb_option *o, nb_buf *out)
 {
-    nb_buf_printf(out, "complete -c nibble -n '__fish_seen_subcommand_from %s' -l %s", command->name, o->name);
+    const char *hyphen = strchr(command->name, '-');
+    nb_buf_printf(out, "complete -c nibble -n '__fish_seen_subcommand_from %s", command->name);
+    if (hyphen) {
+        nb_buf_printf(out, "; or string match -q \"nibble %.*s %s *\" -- (commandline -pc)",
+                      (int)(hyphen - command->name), command->name, hyphen + 1);
+    }
+    nb_buf_printf(out, "' -l %s", o->name);
     if (o->letter) nb_buf_printf(out, " -s %c", o->letter);
     if (nb_option_is_set(o)) {
         nb_buf_add_c(out, " -xa '");
