@@ -105,19 +105,6 @@ static int step(nb_engine *engine, nb_error *err)
     return NB_OK;
 }
 
-static void fail(nb_engine *engine)
-{
-    nb_log(NB_LOG_ERROR, "the device failed", "error=\"%s\" sequences=%d tokens=%d", engine->error.text,
-           engine->writer.batch.n_seq, engine->writer.batch.n_tok);
-    engine->stats.failed = true;
-    end_all(engine, NB_FINISH_ERROR, engine->error.text);
-    for (; engine->n_flight > 0; engine->n_flight--) {
-        nb_flight *flight = &engine->flight[engine->flight_first];
-        for (int i = 0; i < flight->n_item; i++) nb_engine_leave_flight(nb_job_of(flight->item[i].seq));
-        engine->flight_first = (engine->flight_first + 1) % NB_IN_FLIGHT;
-    }
-}
-
 static void publish(nb_engine *engine)
 {
     nb_engine_stats *stats = &engine->stats;
@@ -133,6 +120,20 @@ static void publish(nb_engine *engine)
     stats->prefix_queries_tok = s->prefix_queries_tok;
     stats->prefix_hits_tok = s->prefix_hits_tok;
     nb_mailbox_publish(&engine->mailbox, stats);
+}
+
+static void fail(nb_engine *engine)
+{
+    nb_log(NB_LOG_ERROR, "the device failed", "error=\"%s\" sequences=%d tokens=%d", engine->error.text,
+           engine->writer.batch.n_seq, engine->writer.batch.n_tok);
+    engine->stats.failed = true;
+    publish(engine); // before anybody is told, so that nobody asks again
+    end_all(engine, NB_FINISH_ERROR, engine->error.text);
+    for (; engine->n_flight > 0; engine->n_flight--) {
+        nb_flight *flight = &engine->flight[engine->flight_first];
+        for (int i = 0; i < flight->n_item; i++) nb_engine_leave_flight(nb_job_of(flight->item[i].seq));
+        engine->flight_first = (engine->flight_first + 1) % NB_IN_FLIGHT;
+    }
 }
 
 static void check_idle(const nb_engine *engine)
