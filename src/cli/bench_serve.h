@@ -15,7 +15,8 @@ typedef struct nb_bench_serve_options { // as in the table of cmd_bench_serve.c
     const char *dataset, *dataset_path;
     int64_t num_prompts, input_len, output_len, prefix_len, seed;
     double range_ratio;
-    const char *request_rate, *burstiness;
+    const char *request_rate, *burstiness, *ramp_up;
+    double ramp_start, ramp_end;
     int64_t max_concurrency, warmups, ready_timeout_s;
     bool ignore_eos, stop_at_eos;
     double temperature, top_p, min_p, repetition_penalty; // -1: not sent

@@ -88,6 +88,9 @@ static int report(nb_bench_serve *b, const nb_load_result *result, int64_t durat
     r->url = b->endpoint.url;
     r->dataset = b->o.dataset;
     r->date = date_text(b->arena);
+    r->ramp_up = b->o.ramp_up;
+    r->ramp_start_per_s = b->o.ramp_start;
+    r->ramp_end_per_s = b->o.ramp_end;
     r->max_concurrency = (int)b->o.max_concurrency;
     r->goal = b->goal;
     r->n_goal = b->n_goal;
@@ -100,12 +103,24 @@ static int report(nb_bench_serve *b, const nb_load_result *result, int64_t durat
     return code;
 }
 
+static nb_arrival arrival_of(const nb_bench_serve *b)
+{
+    nb_arrival a = {
+        .rate_per_s = b->report.rate_per_s, .burstiness = b->report.burstiness, .seed = (uint64_t)b->o.seed};
+    if (!b->o.ramp_up) return a;
+    a.rate_per_s = b->o.ramp_start;
+    a.end_rate_per_s = b->o.ramp_end;
+    a.exponential = strcmp(b->o.ramp_up, "exponential") == 0;
+    return a;
+}
+
 static int run_load(nb_bench_serve *b, nb_error *err)
 {
     int n = b->prompts.n;
     int64_t *at_us = NB_ARENA_ARRAY(b->arena, int64_t, n), duration_us = 0;
     nb_load_result *result = NB_ARENA_ARRAY(b->arena, nb_load_result, n);
-    nb_arrival_times(&(nb_arrival){b->report.rate_per_s, b->report.burstiness, (uint64_t)b->o.seed}, n, at_us);
+    nb_arrival arrival = arrival_of(b);
+    nb_arrival_times(&arrival, n, at_us);
     nb_load_options o = load_options(b);
     nb_spec_decode before, after;
     nb_spec_decode_read(&b->endpoint, &before);

@@ -28,6 +28,12 @@ static int check_options(nb_bench_serve *b, nb_error *err)
     if (strcmp(b->o.dataset, "random") != 0 && !b->o.dataset_path)
         return nb_error_set(err, NB_ERR_USAGE, "--dataset %s needs --dataset-path", b->o.dataset);
     NB_TRY(nb_bench_text_positive("request-rate", b->o.request_rate, &b->report.rate_per_s, err));
+    if (b->o.ramp_up && !(b->o.ramp_start > 0 && b->o.ramp_end >= b->o.ramp_start))
+        return nb_error_set(err, NB_ERR_USAGE,
+                            "--ramp-up-strategy needs --ramp-up-start-rps over 0 and --ramp-up-end-rps "
+                            "not below it");
+    if (b->o.ramp_up && isfinite(b->report.rate_per_s))
+        return nb_error_set(err, NB_ERR_USAGE, "--ramp-up-strategy takes the place of --request-rate");
     return nb_bench_text_positive("burstiness", b->o.burstiness, &b->report.burstiness, err);
 }
 

@@ -54,6 +54,9 @@ static const nb_option options[] = {
     {"request-rate", 0, NB_OPTION_STRING, &o.request_rate, "R", "requests a second; inf sends all at once"},
     {"burstiness", 0, NB_OPTION_STRING, &o.burstiness, "B",
      "shape of the gaps' gamma distribution: 1 Poisson, less is burstier, inf a clock"},
+    {"ramp-up-strategy", 0, NB_OPTION_STRING, &o.ramp_up, "linear|exponential", "the rate rises instead"},
+    {"ramp-up-start-rps", 0, NB_OPTION_DOUBLE, &o.ramp_start, "R", "from this rate"},
+    {"ramp-up-end-rps", 0, NB_OPTION_DOUBLE, &o.ramp_end, "R", "to this one"},
     {"max-concurrency", 'c', NB_OPTION_INT, &o.max_concurrency, "N", "requests that run at once at most; 0: no limit"},
     {"num-warmups", 0, NB_OPTION_INT, &o.warmups, "N", "requests before the run that are not counted"},
     {"ready-check-timeout-sec", 0, NB_OPTION_INT, &o.ready_timeout_s, "S", "wait so long for the server to answer"},
@@ -84,6 +87,8 @@ static const nb_option options[] = {
     {"request-id-prefix", 0, NB_OPTION_STRING, &o.id_prefix, "TEXT", "of X-Request-Id"},
     {"disable-tqdm", 0, NB_OPTION_FLAG, &o.quiet, NULL, "no progress bar"},
     {"tokenizer", 0, NB_OPTION_IGNORED, NULL, "NAME", "the server counts tokens"},
+    {"tokenizer-mode", 0, NB_OPTION_IGNORED, NULL, "NAME", "the server counts tokens"},
+    {"skip-tokenizer-init", 0, NB_OPTION_IGNORED, NULL, NULL, "the server counts tokens"},
     {"trust-remote-code", 0, NB_OPTION_IGNORED, NULL, NULL, "no code of a checkpoint is ever run"},
     {0},
 };

@@ -32,15 +32,29 @@ double nb_arrival_gamma(uint64_t seed, uint64_t index, double shape)
     }
 }
 
+static double rate_of(const nb_arrival *a, int i, int n)
+{
+    if (a->end_rate_per_s == 0) return a->rate_per_s;
+    double progress = n > 1 ? (double)i / (n - 1) : 0;
+    if (a->exponential) return a->rate_per_s * pow(a->end_rate_per_s / a->rate_per_s, progress);
+    return a->rate_per_s + (a->end_rate_per_s - a->rate_per_s) * progress;
+}
+
+// The time before request i, in seconds.
+static double gap_of(const nb_arrival *a, int i, int n)
+{
+    double even = isinf(a->burstiness) ? 1 : nb_arrival_gamma(a->seed, (uint64_t)i, a->burstiness) / a->burstiness;
+    return even / rate_of(a, i, n);
+}
+
 void nb_arrival_times(const nb_arrival *a, int n, int64_t *at_us)
 {
-    double sum = 0;
+    double sum_s = 0;
     for (int i = 0; i < n; i++) {
-        if (isfinite(a->rate_per_s)) {
-            sum += isinf(a->burstiness) ? 1 : nb_arrival_gamma(a->seed, (uint64_t)i, a->burstiness) / a->burstiness;
-        }
-        at_us[i] = (int64_t)(sum / a->rate_per_s * 1e6);
+        if (isfinite(a->rate_per_s)) sum_s += gap_of(a, i, n);
+        at_us[i] = (int64_t)(sum_s * 1e6);
     }
-    double scale = sum > 0 ? (double)n / sum : 1;
+    if (sum_s == 0 || a->end_rate_per_s != 0) return;
+    double scale = n / a->rate_per_s / sum_s;
     for (int i = 0; i < n; i++) at_us[i] = (int64_t)((double)at_us[i] * scale);
 }

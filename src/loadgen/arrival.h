@@ -3,16 +3,19 @@
 #ifndef NB_ARRIVAL_H
 #define NB_ARRIVAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct nb_arrival {
-    double rate_per_s; // INFINITY: all at time 0
-    double burstiness; // > 0
+    double rate_per_s;     // INFINITY: all at time 0
+    double end_rate_per_s; // the rate rises from request to request up to this one; 0: it stays
+    bool exponential;      // it rises by equal factors, else by equal steps
+    double burstiness;     // > 0
     uint64_t seed;
 } nb_arrival;
 
-// Times of n requests since the start, ascending. They are scaled so that the last comes after n / rate exactly: runs
-// with different seeds then offer the same load.
+// Times of n requests since the start, ascending. At a constant rate they are scaled so that the last comes after n /
+// rate exactly: runs with different seeds then offer the same load.
 void nb_arrival_times(const nb_arrival *arrival, int n, int64_t *at_us);
 
 // The draw number `index` from the gamma distribution of that shape and scale 1. Marsaglia, Tsang: "A simple method for

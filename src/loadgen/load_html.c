@@ -110,7 +110,10 @@ static void add_setup(const nb_load_report *r, nb_buf *out)
     number_row(out, "prompts", r->n);
     number_row(out, "input tokens", (double)s->n_input);
     number_row(out, "output tokens", (double)s->n_output);
-    if (isfinite(r->rate_per_s)) {
+    if (r->ramp_up) {
+        nb_buf_printf(out, "<tr><td>request rate, requests/s<td>%g to %g, %s\n", r->ramp_start_per_s, r->ramp_end_per_s,
+                      r->ramp_up);
+    } else if (isfinite(r->rate_per_s)) {
         number_row(out, "request rate, requests/s", r->rate_per_s);
         number_row(out, "burstiness", r->burstiness);
     } else {

@@ -158,6 +158,11 @@ static void set_setup(const nb_load_report *r, json_t *o)
     for (int i = 0; i < r->n_metadata; i++) set_text(o, r->metadata_key[i], r->metadata_value[i]);
     json_object_set_new(o, "request_rate", isfinite(r->rate_per_s) ? json_real(r->rate_per_s) : json_string("inf"));
     json_object_set_new(o, "burstiness", isfinite(r->burstiness) ? json_real(r->burstiness) : json_string("inf"));
+    if (r->ramp_up) {
+        set_text(o, "ramp_up_strategy", r->ramp_up);
+        set_real(o, "ramp_up_start_rps", r->ramp_start_per_s);
+        set_real(o, "ramp_up_end_rps", r->ramp_end_per_s);
+    }
     json_object_set_new(o, "max_concurrency", r->max_concurrency ? json_integer(r->max_concurrency) : json_null());
 }
 

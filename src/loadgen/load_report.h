@@ -15,6 +15,8 @@ typedef struct nb_load_report {
     const char *backend, *label, *model, *url, *dataset, *date;
     double rate_per_s; // INFINITY: all at once
     double burstiness;
+    const char *ramp_up; // NULL: the rate stays; else how it rises, "linear" or "exponential"
+    double ramp_start_per_s, ramp_end_per_s;
     int max_concurrency; // 0: no limit
     const nb_load_goal *goal;
     int n_goal;

@@ -100,16 +100,25 @@ static void arrivals_keep_their_rate_and_repeat_with_their_seed(void **state)
     (void)state;
     enum { N = 500 };
     static int64_t at[N], again[N], other[N];
-    nb_arrival_times(&(nb_arrival){50, 1, 1}, N, at);
-    nb_arrival_times(&(nb_arrival){50, 1, 1}, N, again);
-    nb_arrival_times(&(nb_arrival){50, 1, 2}, N, other);
+    nb_arrival_times(&(nb_arrival){.rate_per_s = 50, .burstiness = 1, .seed = 1}, N, at);
+    nb_arrival_times(&(nb_arrival){.rate_per_s = 50, .burstiness = 1, .seed = 1}, N, again);
+    nb_arrival_times(&(nb_arrival){.rate_per_s = 50, .burstiness = 1, .seed = 2}, N, other);
     assert_memory_equal(at, again, sizeof at);
     assert_memory_not_equal(at, other, sizeof at);
     for (int i = 1; i < N; i++) assert_true(at[i] >= at[i - 1]);
     assert_float_equal((double)at[N - 1] / 1e6, N / 50.0, 1e-4);
-    nb_arrival_times(&(nb_arrival){50, INFINITY, 1}, N, at);
+    nb_arrival_times(&(nb_arrival){.rate_per_s = 50, .burstiness = INFINITY, .seed = 1}, N, at);
     for (int i = 0; i < N; i++) assert_true(llabs(at[i] - (i + 1) * 20000) <= 1);
-    nb_arrival_times(&(nb_arrival){INFINITY, 1, 1}, N, at);
+    nb_arrival ramp = {.rate_per_s = 1, .end_rate_per_s = 100, .burstiness = INFINITY};
+    nb_arrival_times(&ramp, N, at);
+    assert_int_equal(at[0], 1000000);
+    assert_true(llabs(at[N - 1] - at[N - 2] - 10000) <= 1);
+    int64_t linear_us = at[N / 2] - at[N / 2 - 1];
+    ramp.exponential = true;
+    nb_arrival_times(&ramp, N, at);
+    assert_true(llabs(at[N / 2] - at[N / 2 - 1] - 100000) < 1000); // ten a second, half-way
+    assert_true(llabs(linear_us - 19800) < 100);                   // about fifty
+    nb_arrival_times(&(nb_arrival){.rate_per_s = INFINITY, .burstiness = 1, .seed = 1}, N, at);
     for (int i = 0; i < N; i++) assert_int_equal(at[i], 0);
 }
 
