@@ -223,6 +223,45 @@ test("what the server refuses is shown, and sent again", async () => {
     assert.match(await answers(page).locator(".markdown").innerText(), /19/);
 });
 
+test("an answer that ended early goes on where it ended", async (t) => {
+    const bodies = [];
+    const fake = await startFake(nibble, {
+        async answer(response, body) {
+            bodies.push(body);
+            if (bodies.length === 1)
+                response.end(delta({ reasoning_content: "r" }) + delta({ content: "Hello" }) + finish("length"));
+            else if (bodies.length === 2)
+                response.end(delta({ content: " wor" })); // the connection breaks
+            else response.end(delta({ content: "ld" }) + finish());
+        },
+    });
+    t.after(() => fake.close());
+    const page = await browser.open(fake.url);
+    await say(page, "Say hello");
+    for (const text of ["Hello wor", "Hello world"]) {
+        await button(page, "Go on").click();
+        await answers(page).locator(".markdown").getByText(text, { exact: true }).waitFor();
+        await ended(page);
+    }
+    assert.equal(await button(page, "Go on").count(), 0);
+    assert.equal(await answers(page).getByRole("alert").count(), 0);
+    assert.equal(bodies[2].continue_final_message, true);
+    assert.equal(bodies[2].add_generation_prompt, false);
+    assert.deepEqual(bodies[2].messages.at(-1), { role: "assistant", content: "Hello wor", reasoning_content: "r" });
+});
+
+test("the demo goes on with its answer", async () => {
+    const page = await openGreedy({ max_tokens: "8", thinking: "off" });
+    await say(page, "Who are you?");
+    await ended(page);
+    const shown = answers(page).locator(".markdown");
+    const begun = await shown.innerText();
+    await button(page, "Go on").click();
+    await ended(page);
+    const whole = await shown.innerText();
+    assert.ok(whole.startsWith(begun) && whole.length > begun.length, `${begun} | ${whole}`);
+});
+
 test("a server that is gone is told, and found again", async () => {
     const lost = await startNibble();
     const page = await browser.open(lost.url);

@@ -56,10 +56,11 @@ const Waiting = () => (
 
 export function AssistantMessage({ node, versions, isLast }) {
     const { reasoning, content } = node.reasoning ? node : splitThoughts(node.content);
-    const regenerate = () => {
-        state.regenerate(node.id);
+    const run = (action) => () => {
+        action(node.id);
         focusSend();
     };
+    const endedEarly = (node.state !== "done" || node.finish === "length") && node.content && !node.calls.length;
     const waits = node.state === "running" && !content && !reasoning && !node.calls.length;
     return (
         <>
@@ -81,8 +82,16 @@ export function AssistantMessage({ node, versions, isLast }) {
                             icon="again"
                             label="Answer again"
                             disabled={state.isRunning.value}
-                            onClick={regenerate}
+                            onClick={run(state.regenerate)}
                         />
+                        {endedEarly && isLast && (
+                            <IconButton
+                                icon="onward"
+                                label="Go on"
+                                disabled={state.isRunning.value}
+                                onClick={run(state.continueAnswer)}
+                            />
+                        )}
                     </>
                 )}
                 <span class="stats">{statsText(node)}</span>

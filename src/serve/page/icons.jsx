@@ -9,6 +9,7 @@ const SHAPES = {
     check: "M5 13l4 4L19 7",
     edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
     again: "M20 12a8 8 0 1 1-2.5-5.8M20 3v4.5h-4.5",
+    onward: "M5 6l7 6-7 6zM13 6l7 6-7 6z",
     trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
     save: "M12 4v11M7 10l5 5 5-5M5 20h14",
     load: "M12 16V5M7 10l5-5 5 5M5 20h14",

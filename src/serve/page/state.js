@@ -159,23 +159,41 @@ export function stop(id = current.value.id) {
     running.value[id]?.abort();
 }
 
-// Has the model answer below a message.
-async function answer(parent = current.value.leaf) {
-    if (isRunning.value) return;
+// The request for what follows a message.
+function requestAfter(leaf) {
     const chosen = model.value?.id;
-    const request = {
-        messages: wireMessages({ ...current.value, leaf: parent }),
+    return {
+        messages: wireMessages({ ...current.value, leaf }),
         ...(chosen && { model: chosen }),
         ...requestFields(settings.value),
     };
+}
+
+// Has the model answer below a message.
+async function answer(parent = current.value.leaf) {
+    if (isRunning.value) return;
+    const request = requestAfter(parent);
     const isJson = "response_format" in request;
-    const begun = { role: "assistant", state: "running", model: chosen, isJson, reasoning: "", calls: [] };
+    const begun = { role: "assistant", state: "running", isJson, reasoning: "", calls: [] };
     put(tree.addMessage(current.value, begun, parent));
-    const { id: conversation, leaf: message } = current.value;
+    await follow(request, current.value.leaf);
+}
+
+// Has the model go on with an answer that ended early.
+export async function continueAnswer(id) {
+    if (isRunning.value) return;
+    const request = { ...requestAfter(id), continue_final_message: true, add_generation_prompt: false };
+    put(tree.changeMessage(current.value, id, { state: "running" }));
+    await follow(request, id);
+}
+
+// Runs a request, whose answer is added to a message of the current conversation.
+async function follow(request, message) {
+    const { id: conversation, nodes } = current.value;
     const abort = new AbortController();
     running.value = { ...running.value, [conversation]: abort };
     announcement.value = "Answering";
-    const end = await streamAnswer(request, abort.signal, (change) => {
+    const end = await streamAnswer(request, nodes[message], abort.signal, (change) => {
         const now = find(conversation);
         if (now) put(tree.changeMessage(now, message, change));
     });

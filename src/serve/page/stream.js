@@ -5,10 +5,11 @@ import { streamChat } from "./api.js";
 // An answer that streams is shown every 50 ms, a long one less often: showing it costs more.
 const refreshMs = ({ content }) => 50 + content.length / 500;
 
-// Runs a request and reports the message's fields through `change`, not more often than the eye can see.
-export async function streamAnswer(request, signal, change) {
-    const message = { content: "", reasoning: "", calls: [], usage: null, finish: null };
-    const stats = { firstMs: null, thoughtMs: null, decodeMs: null };
+// Runs a request and reports the fields of the message, which may have text already, through `change`, not more often than
+// the eye can see.
+export async function streamAnswer(request, { content, reasoning, stats: earlier }, signal, change) {
+    const message = { content, reasoning, calls: [], usage: null, finish: null };
+    const stats = { firstMs: null, thoughtMs: earlier?.thoughtMs ?? null, decodeMs: null };
     const began = performance.now();
     const note = () => {
         const now = performance.now() - began;
