@@ -43,8 +43,16 @@ static nb_expr text_without(nb_grammar *g, const char *const *tags)
 
 static int hermes_arguments(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error *err)
 {
+    nb_schema s;
     *out = nb_grammar_call(json->g, json->object);
-    return t->parameters ? nb_grammar_schema(json, t->parameters, out, err) : NB_OK;
+    if (!t->parameters) return NB_OK;
+    json_t *object = json_pack("{s:s}", "type", "object");
+    nb_schema_open(&s, json, t->parameters, err);
+    *out = nb_schema_call_both(&s, t->parameters, object, "#");
+    int code = nb_schema_run(&s);
+    nb_schema_close(&s);
+    json_decref(object);
+    return code;
 }
 
 static int hermes_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error *err)
@@ -204,8 +212,8 @@ static nb_expr parameter(nb_grammar *g, nb_expr key, nb_expr value)
     return seq3(g, open, value, nb_grammar_text(g, "\n</parameter>\n"));
 }
 
-// Parameters of a function that does not describe them.
-static nb_expr free_parameters(nb_grammar *g)
+// Parameters whose names the schema leaves open, all of one kind of value.
+static nb_expr free_parameters(nb_grammar *g, nb_expr value)
 {
     nb_char_set word = {0};
     nb_char_set_add(&word, 'a', 'z');
@@ -214,7 +222,35 @@ static nb_expr free_parameters(nb_grammar *g)
     nb_char_set_add(&word, '_', '_');
     nb_expr key = nb_grammar_repeat(g, nb_grammar_chars(g, &word), 1, 64);
     nb_char_set_drop(&word);
-    return nb_grammar_repeat(g, parameter(g, key, text_without(g, closing_tags)), 0, NB_REPEAT_FOREVER);
+    return nb_grammar_repeat(g, parameter(g, key, value), 0, NB_REPEAT_FOREVER);
+}
+
+static int open_parameters(nb_schema *s, const json_t *flat, nb_expr *out)
+{
+    const json_t *rest = json_object_get(flat, "additionalProperties");
+    value_maker v = {.s = s, .path = "#/additionalProperties"};
+    nb_expr value = 0;
+    NB_TRY(parameter_value(&v, rest ? rest : json_true(), 0, &value));
+    *out = free_parameters(s->g, value);
+    return NB_OK;
+}
+
+// Names that stand in a tag and can be read back.
+static bool fits_tag(const char *name)
+{
+    return *name && !strpbrk(name, "<>\n") && strlen(name) <= 200;
+}
+
+static int check_names(nb_schema *s, const json_t *properties)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)properties, key, value)
+    {
+        if (!fits_tag(key))
+            return nb_schema_refuse(s, "#", "properties", "has the name \"%.80s\", which cannot stand in a tag", key);
+    }
+    return NB_OK;
 }
 
 // In the order of the schema, whatever is required among them.
@@ -255,11 +291,11 @@ static int xml_parameters(nb_schema *s, const tool *t, nb_expr *out)
         if (json_object_get(flat, other[i]))
             code = nb_schema_refuse(
                 s, "#", other[i], "is not supported at the top of a function's parameters with this tool-call parser");
-    if (code == NB_OK && json_object_size(json_object_get(flat, "properties")) == 0)
-        *out = json_is_false(json_object_get(flat, "additionalProperties")) ? nb_grammar_empty(s->g)
-                                                                            : free_parameters(s->g);
-    else if (code == NB_OK)
-        code = described_parameters(s, t, flat, out);
+    if (code == NB_OK && json_object_get(flat, "type") && !(nb_schema_types(flat) & NB_TYPE_OBJECT))
+        code = nb_schema_refuse(s, "#", "type", "must be \"object\" in a function's parameters");
+    if (code == NB_OK) code = check_names(s, json_object_get(flat, "properties"));
+    bool named = json_object_size(json_object_get(flat, "properties")) || json_object_get(flat, "required");
+    if (code == NB_OK) code = named ? described_parameters(s, t, flat, out) : open_parameters(s, flat, out);
     json_decref(flat);
     return code;
 }
@@ -268,9 +304,12 @@ static int xml_call(nb_grammar_json *json, const tool *t, nb_expr *out, nb_error
 {
     nb_grammar *g = json->g;
     nb_schema s;
-    nb_expr parameters = free_parameters(g);
-    int code = NB_OK;
-    if (t->parameters) {
+    nb_expr parameters = free_parameters(g, text_without(g, closing_tags));
+    int code = fits_tag(t->name) ? NB_OK
+                                 : nb_error_set(err, NB_ERR_INPUT,
+                                                "its name cannot stand in a tag, as this tool-call "
+                                                "parser wants");
+    if (code == NB_OK && t->parameters) {
         nb_schema_open(&s, json, t->parameters, err);
         s.raw = true;
         code = xml_parameters(&s, t, &parameters);

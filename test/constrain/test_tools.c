@@ -76,9 +76,9 @@ static json_t *parameters(uint64_t *seed, bool xml)
 {
     for (;;) {
         json_t *schema = random_schema(seed);
-        bool plain = json_object_get(schema, "properties") && !json_object_get(schema, "patternProperties") &&
-                     !json_object_get(schema, "minProperties") && !json_object_get(schema, "propertyNames");
-        // Names that a tag cannot hold, and members beyond the named ones, are nothing for XML.
+        bool plain = !json_object_get(schema, "patternProperties") && !json_object_get(schema, "minProperties") &&
+                     !json_object_get(schema, "propertyNames") && !json_object_get(schema, "allOf");
+        // Names that a tag cannot hold are nothing for XML.
         const char *key;
         json_t *value;
         json_object_foreach(json_object_get(schema, "properties"), key, value) plain &=
