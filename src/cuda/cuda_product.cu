@@ -147,7 +147,9 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
-// acc: rows of this warp's two row tiles by N tokens. Fragments are decoded while the ones before are multiplied.
+// acc: rows of this warp's two row tiles by N tokens. Fragments are decoded while the ones before are multiplied. Every
+// lane says itself that it has read a stage: a barrier of the warp between products would make them wait for each
+// other.
 template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][N / 2], ring *r, int n_step)
 {
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
@@ -170,13 +172,13 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
                 for (int b = 0; b < 2; b++) nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
-            if (part == 0 && step) nb_barrier_arrive_warp(r->empty + last);
+            if (part == 0 && step) nb_barrier_arrive(r->empty + last);
         }
         last = r->slot;
         advance(r, n_stage<KIND>);
     }
     nb_wgmma_wait<0>();
-    nb_barrier_arrive_warp(r->empty + last);
+    nb_barrier_arrive(r->empty + last);
 }
 
 __device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
@@ -308,7 +310,8 @@ __global__ void __launch_bounds__(THREADS, 1)
     ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
     if (threadIdx.x == 0) {
         for (int i = 0; i < n_stage<KIND>; i++)
-            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32), nb_barrier_init(&empty[i], CONSUMERS * 4);
+            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32),
+                nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP);
         nb_barrier_init_done();
     }
     __syncthreads();

@@ -45,13 +45,6 @@ __device__ __forceinline__ void nb_barrier_arrive(uint64_t *b)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(nb_shared_at(b)) : "memory");
 }
 
-// One lane for its warp, all of whose reads are done.
-__device__ __forceinline__ void nb_barrier_arrive_warp(uint64_t *b)
-{
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) nb_barrier_arrive(b);
-}
-
 __device__ __forceinline__ void nb_barrier_expect(uint64_t *b, int n_byte)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(nb_shared_at(b)), "r"(n_byte)
