@@ -282,7 +282,7 @@ static int described_parameters(nb_schema *s, const tool *t, const json_t *flat,
 
 static int xml_parameters(nb_schema *s, const tool *t, nb_expr *out)
 {
-    static const char *const other[] = {"anyOf",         "oneOf",         "patternProperties",
+    static const char *const other[] = {"enum",          "anyOf",         "oneOf",        "patternProperties",
                                         "propertyNames", "minProperties", "maxProperties"};
     json_t *flat = NULL;
     NB_TRY(nb_schema_flatten(s, t->parameters, "#", 0, &flat));

@@ -145,7 +145,8 @@ static void a_schema_holds_in_all_spellings(void **state)
 static void a_json_object_is_one(void **state)
 {
     (void)state;
-    json_t *r = post(CHAT, "{" QUICK ", \"n\": 3, \"response_format\": {\"type\": \"json_object\"}}");
+    json_t *r =
+        post(CHAT, "{" QUICK ", \"n\": 3, \"max_tokens\": 150, \"response_format\": {\"type\": \"json_object\"}}");
     for (int i = 0; i < 3; i++) {
         const char *finish = json_string_value(
             json_object_get(json_array_get(json_object_get(r, "choices"), (size_t)i), "finish_reason"));
