@@ -42,12 +42,23 @@ static const struct {
     {"relative-json-pointer", "(0|[1-9]\\d{0,5})(#|(/([^/~]|~[01])*)*)"},
 };
 
-int nb_schema_format(nb_schema *s, const char *name, const char *path, nb_expr *out)
+// Formats of JSON Schema that are not in the table.
+static bool is_standard(const char *name)
+{
+    static const char *const list[] = {"idn-email",    "idn-hostname", "iri", "iri-reference",
+                                       "uri-template", "regex",        NULL};
+    return nb_schema_is_one_of(name, list);
+}
+
+int nb_schema_format(nb_schema *s, const char *name, const char *path, bool *idle, nb_expr *out)
 {
     nb_regex_options options = {.chars = s->raw ? NULL : nb_grammar_json_char};
+    *idle = false;
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
         if (!strcmp(formats[i].name, name))
             return nb_grammar_regex(s->g, nb_str_from(formats[i].regex), &options, out, s->err);
+    *idle = true;
+    if (!is_standard(name)) return NB_OK;
     return nb_schema_refuse(s, path, "format", "\"%.80s\" is not supported: leave it out, or write it as a pattern",
                             name);
 }

@@ -72,7 +72,8 @@ int nb_schema_enum(nb_schema *s, const json_t *flat, const char *path, nb_expr *
 
 // Inside of strings (of JSON, or raw) without calls: `*free` (and no expression) when the schema says nothing about it.
 int nb_schema_content(nb_schema *s, const json_t *flat, const char *path, bool *free, nb_expr *out);
-int nb_schema_format(nb_schema *s, const char *name, const char *path, nb_expr *out);
+// `*idle` (and no expression): a name that JSON Schema does not know, which means nothing.
+int nb_schema_format(nb_schema *s, const char *name, const char *path, bool *idle, nb_expr *out);
 double nb_schema_value(const json_t *number); // also of integers beyond 64 bits
 bool nb_schema_number_fits(const json_t *flat, const json_t *number);
 

@@ -76,8 +76,9 @@ static int add_format(nb_schema *s, const json_t *format, const char *path, cont
 {
     nb_expr x;
     if (!json_is_string(format)) return nb_schema_refuse(s, path, "format", "must be a string");
-    NB_TRY(nb_schema_format(s, json_string_value(format), path, &x));
-    add_part(s, c, x);
+    bool idle;
+    NB_TRY(nb_schema_format(s, json_string_value(format), path, &idle, &x));
+    if (!idle) add_part(s, c, x);
     return NB_OK;
 }
 
@@ -132,6 +133,6 @@ int nb_schema_string(nb_schema *s, const json_t *flat, const char *path, nb_expr
         return NB_OK;
     }
     NB_TRY(nb_schema_content(s, flat, path, &unsaid, out));
-    *out = nb_grammar_json_quoted(g, *out);
+    *out = unsaid ? nb_grammar_call(g, s->json->string) : nb_grammar_json_quoted(g, *out);
     return NB_OK;
 }
