@@ -1,8 +1,9 @@
 // Regular expressions as grammar expressions: what ECMAScript, Python and Rust have in common, over characters.
 //
 // Literals, ".", classes, \d \w \s and their opposites, escapes, groups (captures mean nothing), "|", all quantifiers
-// (greedy or not is the same language), "^" and "$" at the ends, flags (?i) and (?s). Refused, with their place:
-// look-around, back references, word boundaries, \p{...}, and anchors in the middle.
+// (greedy or not is the same language), "^" and "$" at the ends, look-ahead at the beginning, flags (?i) and (?s).
+// Refused, with their place: look-ahead elsewhere, look-behind, back references, word boundaries, \p{...}, and anchors
+// in the middle.
 #ifndef NB_GRAMMAR_REGEX_H
 #define NB_GRAMMAR_REGEX_H
 

@@ -12,7 +12,8 @@ typedef enum nb_regex_kind {
     NB_REGEX_REPEAT, // the child, lo to hi times
     NB_REGEX_BEGIN,
     NB_REGEX_END,
-    NB_REGEX_ALL, // any text: what may stand around a match
+    NB_REGEX_AHEAD, // what follows begins with the child, or (hi 0) does not
+    NB_REGEX_ALL,   // any text: what may stand around a match
 } nb_regex_kind;
 
 typedef struct nb_regex_node {

@@ -274,15 +274,18 @@ static int read_name(parser *p)
     return take(p, ">") ? NB_OK : fail(p, "a group's name that is not closed");
 }
 
-// Behind "(?"; *empty: it was flags alone.
-static int read_group_kind(parser *p, bool *empty)
+// Behind "(?"; *empty: it was flags alone. *ahead: '=' or '!' of a look-ahead.
+static int read_group_kind(parser *p, bool *empty, char *ahead)
 {
     *empty = false;
     if (take(p, ":")) return NB_OK;
-    if (peek(p) == '=' || peek(p) == '!') return fail(p, "look-around, which is not supported,");
+    if (peek(p) == '=' || peek(p) == '!') {
+        *ahead = p->text.ptr[p->at++];
+        return NB_OK;
+    }
     if (take(p, "P<")) return read_name(p);
     if (take(p, "<")) {
-        if (peek(p) == '=' || peek(p) == '!') return fail(p, "look-around, which is not supported,");
+        if (peek(p) == '=' || peek(p) == '!') return fail(p, "look-behind, which is not supported,");
         return read_name(p);
     }
     NB_TRY(read_flags(p));
@@ -294,14 +297,21 @@ static int read_group_kind(parser *p, bool *empty)
 static int parse_group(parser *p, nb_regex_node **out)
 {
     bool empty = false, fold = p->fold, dot_all = p->dot_all;
+    char ahead = 0;
     if (++p->depth > NB_REGEX_DEPTH_MAX) return fail(p, "too many nested groups");
-    if (take(p, "?")) NB_TRY(read_group_kind(p, &empty));
+    if (take(p, "?")) NB_TRY(read_group_kind(p, &empty, &ahead));
     if (empty)
         *out = new_node(p, NB_REGEX_SEQ);
     else
         NB_TRY(parse_any(p, out));
     if (!take(p, ")")) return fail(p, "a group that is not closed");
     if (!empty) p->fold = fold, p->dot_all = dot_all;
+    if (ahead) {
+        nb_regex_node *content = *out;
+        *out = new_node(p, NB_REGEX_AHEAD);
+        (*out)->child = content;
+        (*out)->hi = ahead == '=';
+    }
     p->depth--;
     return NB_OK;
 }

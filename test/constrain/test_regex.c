@@ -125,6 +125,9 @@ static void texts_of_an_expression_match_it_and_others_do_not(void **state)
         "^abc$",
         "^(a|b)$",
         "(^a|^b)c$",
+        "(?=.*b)[a-c]{2,4}",
+        "(?!a|bc)[a-c]{1,3}",
+        "(?=a)(?!.*c$)[a-d]*|x",
         "[😀-🙏]{1,2}",
     };
     uint64_t seed = 1;
@@ -134,8 +137,21 @@ static void texts_of_an_expression_match_it_and_others_do_not(void **state)
 static void a_search_has_any_text_around_its_match(void **state)
 {
     (void)state;
-    static const char *const pattern[] = {"ab", "^ab", "ab$", "^ab$", "^a|b$",    "(^a|b)c",
-                                          "",   "^",   "$",   "a*",   "^(a|b)+$", "(?i)^ab"};
+    static const char *const pattern[] = {"ab",
+                                          "^ab",
+                                          "ab$",
+                                          "^ab$",
+                                          "^a|b$",
+                                          "(^a|b)c",
+                                          "",
+                                          "^",
+                                          "$",
+                                          "a*",
+                                          "^(a|b)+$",
+                                          "(?i)^ab",
+                                          "^(?=.*[0-9])(?=.*[a-c])",
+                                          "^(?!^[-a]*$)[-a]?0*b*$",
+                                          "^(?!ab)a|b$"};
     uint64_t seed = 2;
     for (size_t i = 0; i < sizeof(pattern) / sizeof(pattern[0]); i++) compare(pattern[i], true, 200, &seed);
 }
@@ -189,8 +205,9 @@ static void refuses(const char *pattern, const char *part)
 static void what_is_not_supported_is_named_with_its_place(void **state)
 {
     (void)state;
-    refuses("a(?=b)", "look-around");
-    refuses("a(?<!b)", "look-around");
+    refuses("a(?=b)", "look-ahead in its middle");
+    refuses("((?=a)b)c", "look-ahead in its middle");
+    refuses("a(?<!b)", "look-behind");
     refuses("(a)\\1", "back reference");
     refuses("a\\b", "word boundary");
     refuses("\\p{L}", "Unicode property");
