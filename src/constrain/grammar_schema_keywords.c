@@ -42,6 +42,7 @@ static const char *const known[] = {"$ref",
                                     "exclusiveMinimum",
                                     "exclusiveMaximum",
                                     "multipleOf",
+                                    "uniqueItems",
                                     NULL};
 
 static const char *const unsupported[] = {"not",
@@ -57,7 +58,6 @@ static const char *const unsupported[] = {"not",
                                           "unevaluatedItems",
                                           "$dynamicRef",
                                           "$recursiveRef",
-                                          "uniqueItems",
                                           NULL};
 
 bool nb_schema_is_known(const char *keyword)
@@ -68,7 +68,6 @@ bool nb_schema_is_known(const char *keyword)
 // Keywords without effect as they are given here.
 static bool is_idle(const char *key, const json_t *value)
 {
-    if (!strcmp(key, "uniqueItems")) return json_is_false(value);
     if (!strcmp(key, "then") || !strcmp(key, "else")) return false;
     if (!strcmp(key, "dependentRequired") || !strcmp(key, "dependentSchemas") || !strcmp(key, "dependencies"))
         return json_is_object(value) && json_object_size(value) == 0;
@@ -164,7 +163,7 @@ static unsigned types_of_keyword(const char *key)
     static const char *const object[] = {"properties",        "required",      "additionalProperties",
                                          "patternProperties", "propertyNames", "unevaluatedProperties",
                                          "minProperties",     "maxProperties", NULL};
-    static const char *const array[] = {"items", "prefixItems", "minItems", "maxItems", NULL};
+    static const char *const array[] = {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", NULL};
     static const char *const string[] = {"minLength", "maxLength", "pattern", "format", NULL};
     if (nb_schema_is_one_of(key, object)) return NB_TYPE_OBJECT;
     if (nb_schema_is_one_of(key, array)) return NB_TYPE_ARRAY;

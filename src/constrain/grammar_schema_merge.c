@@ -170,6 +170,8 @@ static int merge_key(nb_schema *s, json_t *a, const char *key, const json_t *val
     static const char *const upper[] = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", NULL};
     if (!strcmp(key, "type")) return merge_types(s, a, value, path);
     if (!strcmp(key, "anyOf")) return merge_any_of(s, a, value, path);
+    if (!strcmp(key, "uniqueItems") && !json_is_true(value)) return NB_OK;
+    if (!strcmp(key, "uniqueItems")) return json_object_set(a, key, (json_t *)value), NB_OK;
     if (!strcmp(key, "enum")) return merge_enum(s, a, value, path);
     if (!strcmp(key, "required"))
         merge_required(a, value);

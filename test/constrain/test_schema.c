@@ -129,6 +129,11 @@ static void arrays_have_items_and_a_length(void **state)
           LIST("[1, null]", "[1, null, null]"), LIST("[1]", "[1, 2]"));
     check("{\"items\": [{\"type\": \"integer\"}], \"additionalItems\": {\"type\": \"boolean\"}}",
           LIST("[1, true, false]"), LIST("[1, 2]"));
+    check("{\"items\": {\"enum\": [\"a\", 1, 1.0, \"b\"]}, \"uniqueItems\": true, \"minItems\": 1}",
+          LIST("[\"a\"]", "[1]", "[\"a\", 1, \"b\"]", "[\"a\", \"b\"]"), LIST("[]", "[\"a\", \"a\"]", "[1, 1.0]"));
+    check("{\"items\": {\"enum\": [1, 2, 3]}, \"uniqueItems\": true, \"maxItems\": 2}", LIST("[]", "[1, 3]"),
+          LIST("[1, 2, 3]", "[2, 2]"));
+    check("{\"type\": \"array\", \"uniqueItems\": true, \"maxItems\": 1}", LIST("[]", "[5]"), LIST("[5, 6]"));
     check("{\"type\": \"array\", \"maxItems\": 0}", LIST("[]", "[ ]"), LIST("[1]"));
 }
 
@@ -233,7 +238,7 @@ static void what_cannot_be_kept_is_named_with_its_place(void **state)
     refuses("{\"multipleOf\": 0.1}", "#/multipleOf");
     refuses("{\"oneOf\": [{\"type\": \"integer\"}, {\"type\": \"number\"}]}", "#/oneOf has the branches 0 and 1");
     refuses("{\"oneOf\": [{\"type\": \"string\"}, {\"type\": \"string\", \"maxLength\": 3}]}", "#/oneOf");
-    refuses("{\"type\": \"array\", \"uniqueItems\": true}", "uniqueItems");
+    refuses("{\"type\": \"array\", \"uniqueItems\": true}", "#/uniqueItems is only supported");
     refuses("5", "must be an object or a boolean");
 }
 

@@ -316,7 +316,7 @@ static void what_cannot_be_kept_is_refused_by_name_and_place(void **state)
     (void)state;
     refused("{" QUICK ", \"guided_json\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", "
             "\"uniqueItems\": true}}}}",
-            "guided_json", "#/properties/a/uniqueItems is not supported");
+            "guided_json", "#/properties/a/uniqueItems is only supported");
     refused("{" QUICK ", \"guided_regex\": \"a(?=b)\"}", "guided_regex", "look-ahead");
     refused("{" QUICK ", \"guided_grammar\": \"root ::= root\"}", "guided_grammar", "no text");
     refused("{" QUICK ", \"guided_choice\": []}", "guided_choice", "1 to");
