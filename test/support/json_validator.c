@@ -99,11 +99,22 @@ static bool number_ok(const json_t *schema, double x, char *why)
     return true;
 }
 
+static bool same(const json_t *a, const json_t *b);
+
+static bool all_differ(const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(value); i++)
+        for (size_t k = 0; k < i; k++)
+            if (same(json_array_get(value, i), json_array_get(value, k))) return false;
+    return true;
+}
+
 static bool array_ok(const json_t *schema, const json_t *value, char *why)
 {
     const json_t *prefix = json_object_get(schema, "prefixItems"), *items = json_object_get(schema, "items");
     if (!count_ok(schema, "minItems", "maxItems", (int64_t)json_array_size(value)))
         return no(why, "minItems or maxItems");
+    if (json_is_true(json_object_get(schema, "uniqueItems")) && !all_differ(value)) return no(why, "uniqueItems");
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *of = i < json_array_size(prefix) ? json_array_get(prefix, i) : items;
         if (of && !valid(of, json_array_get(value, i), why)) return false;

@@ -63,8 +63,12 @@ static json_t *number_schema(uint64_t *seed, bool integer)
 
 static json_t *any_schema(uint64_t *seed, int depth);
 
+static json_t *list_schema(uint64_t *seed);
+
 static json_t *array_schema(uint64_t *seed, int depth)
 {
+    if (chance(seed, 15))
+        return json_pack("{s:s,s:o,s:b}", "type", "array", "items", list_schema(seed), "uniqueItems", 1);
     json_t *s = json_pack("{s:s}", "type", "array");
     int64_t least = below(seed, 4);
     if (chance(seed, 25)) {
