@@ -273,15 +273,18 @@ static const char *plain(nb_str text, char *out, size_t n_max)
     return out;
 }
 
-static void log_request(const nb_http_exchange *e)
+// Where the client left first, a handler may still answer.
+static void log_request(nb_http_exchange *e)
 {
     nb_log_level level = e->route && e->route->access == NB_HTTP_ALWAYS ? NB_LOG_DEBUG : NB_LOG_INFO;
     if (!nb_log_wants(level)) return;
     char method[20], path[200];
+    pthread_mutex_lock(&e->lock);
+    int status = e->status, gone = e->gone;
+    pthread_mutex_unlock(&e->lock);
     double spent_ms = e->begin_us ? 1e-3 * (double)(nb_clock_us() - e->begin_us) : 0;
     nb_log(level, "request", "id=%s method=%s path=%s status=%d ms=%.1f client_gone=%d", e->id,
-           plain(e->method, method, sizeof method), plain(e->path, path, sizeof path), e->status, spent_ms,
-           (int)e->gone);
+           plain(e->method, method, sizeof method), plain(e->path, path, sizeof path), status, spent_ms, gone);
 }
 
 void nb_http_on_completed(void *user, struct MHD_Connection *connection, void **slot,
