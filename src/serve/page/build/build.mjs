@@ -43,7 +43,9 @@ function packageFolder() {
     } catch (error) {
         if (fs.existsSync(folder)) return folder; // another build was first
         if (!absent) throw error;
-        console.error(`The page is left out: ${String(error.stderr || error.message).split("\n")[0]}`);
+        const lines = String(error.stderr || error.message).split("\n");
+        const reason = lines.find((line) => /^npm (error|ERR!)/.test(line)) ?? lines[0]; // warnings come first
+        console.error(`The page is left out: ${reason}`);
         return null;
     }
     return folder;
