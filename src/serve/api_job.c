@@ -12,6 +12,8 @@
 #include "serve/api_internal.h"
 #include "serve/sse.h"
 
+enum { CLIENT_GONE = 499 }; // nginx's status for it: nobody is left to read it but the log
+
 // ---- The end
 
 static void fail(nb_api_job *job, int status, const char *text)
@@ -87,7 +89,7 @@ static void end_whole(nb_api_job *job)
 static void drop(nb_api_job *job)
 {
     if (atomic_fetch_sub_explicit(&job->n_ref, 1, memory_order_acq_rel) > 1) return;
-    if (atomic_load(&job->cancelled)) fail(job, 503, "the client is gone");
+    if (atomic_load(&job->cancelled)) fail(job, CLIENT_GONE, "the client is gone");
     log_end(job);
     measure_prompts(job);
     if (job->streaming) {
@@ -178,6 +180,8 @@ static void take_failure(nb_choice *c, const nb_event *event)
         fail(c->job, 400, nb_api_constrain_failure(c->constraint));
     else if (event->finish == NB_FINISH_ERROR)
         fail(c->job, 500, event->message ? event->message : "the engine failed");
+    else if (atomic_load(&c->job->cancelled))
+        fail(c->job, CLIENT_GONE, "the client is gone");
     else
         fail(c->job, 503, "the request was cancelled");
     c->done = true;

@@ -44,6 +44,7 @@ const ways = {
     force(body, name, schema) {
       for (const tool of body.tools) if (tool.name === name) tool.input_schema = schema;
       body.tool_choice = name ? { type: 'tool', name } : { type: 'none' };
+      body.thinking = { type: 'disabled' };
     },
     results: (body) => body.messages.flatMap(({ content }) => content).filter((block) => block.type === 'tool_result').length,
   },
