@@ -673,7 +673,10 @@ static void two_thousand_connections_are_served(void **state)
         client_send(fd[i], NB_STR("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nend!"));
     for (int i = 0; i < 2000; i++) {
         nb_buf_clear(&r);
-        assert_true(client_read_until(fd[i], &r, "end!", 10000));
+        int64_t begin_us = nb_clock_us();
+        if (!client_read_until(fd[i], &r, "end!", 10000))
+            fail_msg("connection %d: after %lld ms \"%.*s\"", i, (long long)(nb_clock_us() - begin_us) / 1000,
+                     (int)r.len, r.len ? r.ptr : "");
         assert_int_equal(client_status(nb_buf_str(&r)), 200);
     }
     for (int i = 0; i < 2000; i++) close(fd[i]);
