@@ -50,10 +50,10 @@ static int look_ahead(nb_guide *g)
                         "the output cannot be completed: no token of the vocabulary fits the constraint");
 }
 
-static nb_guide_verdict verdict_of(nb_guide *g, int code, const char **message)
+static nb_verdict verdict_of(nb_guide *g, int code, const char **message)
 {
     *message = g->error.text;
-    return code == NB_OK ? NB_GUIDE_GO_ON : NB_GUIDE_FAILED;
+    return code == NB_OK ? NB_VERDICT_GO_ON : NB_VERDICT_FAILED;
 }
 
 static bool is_line(const nb_guide *g, int32_t tok)
@@ -61,10 +61,11 @@ static bool is_line(const nb_guide *g, int32_t tok)
     return tok == g->line[0] || tok == g->line[1];
 }
 
-nb_guide_verdict nb_guide_accept(nb_guide *g, int32_t tok, const char **message)
+static nb_verdict accept(void *user, int32_t tok, const char **message)
 {
+    nb_guide *g = user;
     if (g->phase == PHASE_START && tok == g->think) g->phase = PHASE_REASONING;
-    if (g->phase == PHASE_REASONING && tok != g->end_think) return NB_GUIDE_GO_ON;
+    if (g->phase == PHASE_REASONING && tok != g->end_think) return NB_VERDICT_GO_ON;
     if (g->phase == PHASE_REASONING) {
         g->phase = PHASE_LINES;
         return verdict_of(g, look_ahead(g), message);
@@ -75,7 +76,7 @@ nb_guide_verdict nb_guide_accept(nb_guide *g, int32_t tok, const char **message)
         nb_error_set(&g->error, NB_ERR_INPUT, "a token was drawn that the constraint does not allow");
         return verdict_of(g, NB_ERR_INPUT, message);
     }
-    if (nb_matcher_must_end(g->matcher)) return NB_GUIDE_COMPLETE;
+    if (nb_matcher_must_end(g->matcher)) return NB_VERDICT_COMPLETE;
     return verdict_of(g, look_ahead(g), message);
 }
 
@@ -84,11 +85,17 @@ const char *nb_guide_failure(const nb_guide *g)
     return g->error.code != NB_OK ? g->error.text : NULL;
 }
 
-bool nb_guide_mask(const nb_guide *g, uint32_t *out)
+static bool mask(void *user, uint32_t *out)
 {
+    const nb_guide *g = user;
     if (g->phase == PHASE_REASONING) return false;
     memcpy(out, g->mask, sizeof(*out) * (size_t)g->n_word);
     return true;
+}
+
+nb_constraint nb_guide_constraint(nb_guide *g)
+{
+    return (nb_constraint){g, accept, mask};
 }
 
 static phase first_phase(const nb_guide_options *o)

@@ -5,6 +5,7 @@
 #ifndef NB_GUIDE_H
 #define NB_GUIDE_H
 
+#include "base/constraint.h"
 #include "constrain/constrain.h"
 #include "text/reasoning.h"
 
@@ -20,21 +21,11 @@ typedef struct nb_guide_options {
     int n_stop;
 } nb_guide_options;
 
-typedef enum nb_guide_verdict {
-    NB_GUIDE_GO_ON,
-    NB_GUIDE_COMPLETE, // nothing may follow
-    NB_GUIDE_FAILED,   // no token may follow, though the output is not complete
-} nb_guide_verdict;
-
 int nb_guide_open(const nb_guide_options *options, nb_guide **out, nb_error *err);
 void nb_guide_close(nb_guide *guide); // NULL is fine
 
-// The next token of the output. `message`, with NB_GUIDE_FAILED: why; it lives as long as the guide.
-nb_guide_verdict nb_guide_accept(nb_guide *guide, int32_t tok, const char **message);
+nb_constraint nb_guide_constraint(nb_guide *guide); // what the engine asks; it lives as long as the guide
 
 const char *nb_guide_failure(const nb_guide *guide); // why the output could not go on; NULL: it could
-
-// The mask of the token after it, nb_constrainer_words long; false: anything may follow, and `out` is as it was.
-bool nb_guide_mask(const nb_guide *guide, uint32_t *out);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef NB_ENGINE_H
 #define NB_ENGINE_H
 
+#include "base/constraint.h"
 #include "model/device.h"
 
 enum { NB_STOP_TOKEN_MAX = 16, NB_STEP_SIZES = 20 };
@@ -37,19 +38,6 @@ typedef struct nb_event {
     int32_t n_preempted;
 } nb_event;
 typedef void (*nb_event_fn)(void *user, const nb_event *event);
-
-// Tokens allowed next, for constrained output: fills mask (ceil(vocab / 32) words, all ones before the call) given the
-// tokens of the output so far, which are passed one by one to `accept`, each once. All calls on the engine's thread.
-typedef enum nb_verdict {
-    NB_VERDICT_GO_ON,
-    NB_VERDICT_COMPLETE, // nothing may follow: the request ends with NB_FINISH_STOP
-    NB_VERDICT_FAILED,   // no token may follow, though the output is not complete: it ends with NB_FINISH_ERROR
-} nb_verdict;
-typedef struct nb_constraint {
-    void *user;
-    nb_verdict (*accept)(void *user, int32_t tok, const char **message); // message: why it failed
-    bool (*mask)(void *user, uint32_t *mask);                            // false: nothing is constrained at this point
-} nb_constraint;
 
 typedef struct nb_request {
     const int32_t *prompt; // copied

@@ -1,21 +1,6 @@
 // Constrained requests: what the public request asks for becomes a program, and a guide that the engine asks.
 #include "library/nibble_internal.h"
 
-static nb_verdict accept(void *user, int32_t tok, const char **message)
-{
-    switch (nb_guide_accept(user, tok, message)) {
-    case NB_GUIDE_COMPLETE: return NB_VERDICT_COMPLETE;
-    case NB_GUIDE_FAILED: return NB_VERDICT_FAILED;
-    case NB_GUIDE_GO_ON: break;
-    }
-    return NB_VERDICT_GO_ON;
-}
-
-static bool mask(void *user, uint32_t *out)
-{
-    return nb_guide_mask(user, out);
-}
-
 // The spec of the request; NB_CONSTRAIN_NONE where nothing is asked for.
 static int read_spec(const nibble_request *q, nb_constrain_spec *spec, json_t **value, nb_error *err)
 {
@@ -64,7 +49,7 @@ int nb_nibble_constrain(nibble *model, const nibble_request *q, bool thinks, con
                                 .n_stop = q->ignore_eos ? 0 : c->n_eos};
     int code = nb_guide_open(&options, &out->guide, err);
     nb_program_drop(program);
-    out->engine = (nb_constraint){out->guide, accept, mask};
+    out->engine = nb_guide_constraint(out->guide);
     return code;
 }
 

@@ -11,21 +11,6 @@ struct nb_choice_constraint {
     nb_guide *guide;
 };
 
-static nb_verdict accept(void *user, int32_t tok, const char **message)
-{
-    switch (nb_guide_accept(user, tok, message)) {
-    case NB_GUIDE_COMPLETE: return NB_VERDICT_COMPLETE;
-    case NB_GUIDE_FAILED: return NB_VERDICT_FAILED;
-    case NB_GUIDE_GO_ON: break;
-    }
-    return NB_VERDICT_GO_ON;
-}
-
-static bool mask(void *user, uint32_t *out)
-{
-    return nb_guide_mask(user, out);
-}
-
 int nb_api_constrain_compile(const nb_api *api, const nb_generation *generation, nb_program **out,
                              nb_request_error *error)
 {
@@ -56,7 +41,7 @@ int nb_api_constrain_open(const nb_choice *choice, nb_program *program, const in
     if (nb_guide_open(&options, &c->guide, &err) != NB_OK)
         return nb_request_refuse(error, 400, choice->job->generation->constrain.param, "unsupported_constraint", "%s",
                                  err.text);
-    c->engine = (nb_constraint){c->guide, accept, mask};
+    c->engine = nb_guide_constraint(c->guide);
     return NB_OK;
 }
 

@@ -49,7 +49,7 @@ static bool begins_with(const char *text, const char *name)
 }
 
 // Messages begin with the field that they are about.
-int nb_convert_rename(const nb_convert_name *names, nb_request_error *error)
+static int rename_error(const nb_convert_name *names, nb_request_error *error)
 {
     while (names->chat && !begins_with(error->param, names->chat)) names++;
     if (!names->chat) return NB_ERR_INPUT;
@@ -61,11 +61,19 @@ int nb_convert_rename(const nb_convert_name *names, nb_request_error *error)
     return NB_ERR_INPUT;
 }
 
-void nb_convert_rename_constraint(const nb_convert_name *names, nb_generation *g)
+static void rename_constraint(const nb_convert_name *names, nb_generation *g)
 {
     if (g->constrain.kind == NB_CONSTRAIN_NONE) return;
     for (; names->chat; names++)
         if (!strcmp(names->chat, g->constrain.param)) g->constrain.param = names->own;
+}
+
+int nb_convert_end(const json_t *chat_body, const nb_convert_name *names, const nb_request_limits *limits,
+                   nb_arena *arena, nb_chat_request *out, nb_request_error *error)
+{
+    if (nb_request_chat(chat_body, limits, arena, out, error) != NB_OK) return rename_error(names, error);
+    rename_constraint(names, &out->generation);
+    return NB_OK;
 }
 
 int nb_convert_str(const json_t *object, const char *at, const char *key, bool required, nb_str *out,

@@ -15,9 +15,9 @@ json_t *nb_convert_begin(const json_t *body);
 typedef struct nb_convert_name {
     const char *chat, *own;
 } nb_convert_name;
-int nb_convert_rename(const nb_convert_name *names, nb_request_error *error); // returns NB_ERR_INPUT
-// The request's constraint, too, is named in errors that come later.
-void nb_convert_rename_constraint(const nb_convert_name *names, nb_generation *generation);
+// Reads the converted body. Errors, also those of the constraint that come later, have the client's names.
+int nb_convert_end(const json_t *chat_body, const nb_convert_name *names, const nb_request_limits *limits,
+                   nb_arena *arena, nb_chat_request *out, nb_request_error *error);
 
 // Members of a nested object: as nb_field_*, with `at` in front of the key. `required`: absence is an error.
 int nb_convert_str(const json_t *object, const char *at, const char *key, bool required, nb_str *out,

@@ -312,12 +312,8 @@ int nb_request_messages(const json_t *body, const nb_request_limits *limits, boo
     int code = convert(body, out->chat_body, error);
     if (code == NB_OK && !only_count && !nb_field_given(body, "max_tokens"))
         code = nb_request_refuse(error, 400, "max_tokens", NULL, "max_tokens is missing");
-    if (code == NB_OK && nb_request_chat(out->chat_body, limits, arena, &out->chat, error) != NB_OK)
-        code = nb_convert_rename(names, error);
-    if (code == NB_OK) {
-        nb_convert_rename_constraint(names, &out->chat.generation);
-        return NB_OK;
-    }
+    if (code == NB_OK) code = nb_convert_end(out->chat_body, names, limits, arena, &out->chat, error);
+    if (code == NB_OK) return NB_OK;
     json_decref(out->chat_body);
     *out = (nb_messages_request){0};
     return code;

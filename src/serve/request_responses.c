@@ -277,12 +277,8 @@ int nb_request_responses(const json_t *body, const nb_request_limits *limits, nb
 {
     *out = (nb_responses_request){.body = body, .chat_body = nb_convert_begin(body)};
     int code = convert(body, out, error);
-    if (code == NB_OK && nb_request_chat(out->chat_body, limits, arena, &out->chat, error) != NB_OK)
-        code = nb_convert_rename(names, error);
-    if (code == NB_OK) {
-        nb_convert_rename_constraint(names, &out->chat.generation);
-        return NB_OK;
-    }
+    if (code == NB_OK) code = nb_convert_end(out->chat_body, names, limits, arena, &out->chat, error);
+    if (code == NB_OK) return NB_OK;
     json_decref(out->chat_body);
     *out = (nb_responses_request){0};
     return code;
