@@ -11,6 +11,7 @@ enum {
     WALK_THREADS = 512, // a warp owns 16 x 16 of every product
     DIM = NB_GDN_DIM,
     CHUNK = NB_GDN_CHUNK,
+    HALF = CHUNK / 2,
     TAPS = NB_GDN_KERNEL - 1, // tokens before a chunk that its convolution reads
     SLICE = 32,               // columns of S that a block of walk_kernel owns
     LD_HALF = DIM + 8,        // rows in shared memory: padded so that fragments meet no bank twice
@@ -175,12 +176,13 @@ __device__ static void make_gates(const nb_cuda_gdn &p, int head, int tok_first,
     *(float4 *)(gate + 2 * lane) = v, *(float4 *)(out + 2 * lane) = v;
 }
 
-// Column `column` of (I + A)^-1, A strictly lower triangular: x_i = [i = column] - sum_{j < i} A_ij x_j.
-__device__ static void invert_column(const float *a, int column, float *out)
+// Column `column` of (I + A)^-1 for a diagonal half, A strictly lower triangular, in its place: x_i = [i = column] -
+// sum_{j < i} A_ij x_j. By one warp.
+__device__ static void invert_half(float *a, int column, float *out)
 {
-    float x[CHUNK];
+    float x[HALF];
 #pragma unroll
-    for (int i = 0; i < CHUNK; i++) {
+    for (int i = 0; i < HALF; i++) {
         float y[4] = {i == column ? 1.0f : 0.0f, 0, 0, 0};
 #pragma unroll
         for (int j = 0; j < i; j += 4) {
@@ -191,8 +193,43 @@ __device__ static void invert_column(const float *a, int column, float *out)
             if (j + 3 < i) y[3] -= v.w * x[j + 3];
         }
         x[i] = (y[0] + y[1]) + (y[2] + y[3]);
-        out[i * CHUNK + column] = tf32(x[i]);
     }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < HALF; i++) a[i * LD_A + column] = x[i], out[i * CHUNK + column] = tf32(x[i]);
+}
+
+// y[8] = row `row` of a times 8 columns of b, both HALF x HALF.
+__device__ static void multiply_half(const float *a, const float *b, int row, int column, float y[8])
+{
+#pragma unroll 8
+    for (int k = 0; k < HALF; k++) {
+        float v = a[row * LD_A + k];
+        float4 low = *(const float4 *)(b + k * LD_A + column), high = *(const float4 *)(b + k * LD_A + column + 4);
+        y[0] += v * low.x, y[1] += v * low.y, y[2] += v * low.z, y[3] += v * low.w;
+        y[4] += v * high.x, y[5] += v * high.y, y[6] += v * high.z, y[7] += v * high.w;
+    }
+}
+
+// T = (I + A)^-1 to global memory: the halves of the diagonal, T11 and T22, then T21 = -T22 (A21 T11). By 128 threads,
+// t: which; all threads of the block come here for the barriers. a: [CHUNK][LD_A], overwritten.
+__device__ static void invert(float *a, int t, bool active, float *out)
+{
+    int row = t / 4, column = t % 4 * 8;
+    float *a21 = a + HALF * LD_A, y[8] = {}, z[8] = {};
+    if (active && t < CHUNK)
+        invert_half(a + t / HALF * HALF * (LD_A + 1), t % HALF, out + t / HALF * HALF * (CHUNK + 1));
+    __syncthreads();
+    if (active) multiply_half(a21, a, row, column, y);
+    __syncthreads();
+    if (active)
+#pragma unroll
+        for (int i = 0; i < 8; i++) a21[row * LD_A + column + i] = y[i];
+    __syncthreads();
+    if (!active) return;
+    multiply_half(a21 + HALF, a21, row, column, z);
+#pragma unroll
+    for (int i = 0; i < 8; i++) out[(HALF + row) * CHUNK + column + i] = tf32(-z[i]);
 }
 
 typedef struct prepare_shared {
@@ -279,9 +316,9 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_consta
         for (int h = 0; h < n_head; h++)
             decay_products(c, x->gate[h], x->rows + h * CHUNK * LD_A, to.qk + (value_head + h) * CHUNK * CHUNK);
         __syncthreads();
-        if (warp / 2 < n_head)
-            invert_column(x->rows + warp / 2 * CHUNK * LD_A, threadIdx.x % CHUNK,
-                          to.inverse + (value_head + warp / 2) * CHUNK * CHUNK);
+        int half = threadIdx.x / (THREADS / 2);
+        invert(x->rows + half * CHUNK * LD_A, threadIdx.x % (THREADS / 2), half < n_head,
+               to.inverse + (value_head + half) * CHUNK * CHUNK);
         __syncthreads();
     }
 }

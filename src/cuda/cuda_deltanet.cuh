@@ -80,6 +80,7 @@ __device__ __forceinline__ float nb_gdn_finish(const nb_gdn_scalars &c, float v,
 #pragma unroll
     for (int w = 0; w < NB_GDN_THREADS / 32; w++) ks += red[2 * w * W + tid], qs += red[(2 * w + 1) * W + tid];
     ks *= decay[0] * c.k_scale, qs *= decay[0] * c.q_scale;
+#pragma unroll 2
     for (int r = 0; r < n_row; r++) {
         ks += decay[r + 1] * kk[r] * rows_u[r][tid];
         qs += decay[r + 1] * kq[r] * rows_u[r][tid];
@@ -95,6 +96,7 @@ __device__ __forceinline__ void nb_gdn_match(const nb_gdn_vectors &t, const nb_g
 {
     int lane = threadIdx.x & 31;
     float4 k = *(const float4 *)(t.k + lane * 4), q = *(const float4 *)(t.q + lane * 4);
+#pragma unroll 1
     for (int r = threadIdx.x >> 5; r < n_row; r += NB_GDN_THREADS / 32) {
         float4 row = *(const float4 *)&rows_k[r][lane * 4];
         float with_k = nb_warp_sum(row.x * k.x + row.y * k.y + row.z * k.z + row.w * k.w);

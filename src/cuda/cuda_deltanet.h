@@ -34,14 +34,17 @@ typedef struct nb_cuda_gdn {
     const uint16_t *qkv; // [n_tok][n_channel] bf16, before the convolution
     const float *ba;     // [n_tok][2 * n_value_head]: b, then a
     const float *conv1d, *A_log, *dt_bias;
-    float *state;        // of this layer: [slot][n_value_head][d_key][d_value]
-    float *journal;      // [slot][n_value_head][NB_JOURNAL_ROWS][NB_GDN_JOURNAL_FLOATS]
-    uint16_t *ring;      // [slot][NB_GDN_RING][n_channel] bf16
-    int64_t slot_floats; // from slot to slot, in floats (state and journal) ..
-    int64_t slot_halfs;  // .. and in 16-bit words (ring)
-    float *out;          // [n_tok][n_value_head * d_value]
-    int long_rows;       // some sequence has more new tokens than the journal has rows
-    int n_chunk, n_walk; // 0: all sequences token by token
+    float *state;         // of this layer: [slot][n_value_head][d_key][d_value]
+    float *journal;       // [slot][n_value_head][NB_JOURNAL_ROWS][NB_GDN_JOURNAL_FLOATS]
+    uint16_t *ring;       // [slot][NB_GDN_RING][n_channel] bf16
+    int64_t slot_floats;  // from slot to slot, in floats (state and journal) ..
+    int64_t slot_halfs;   // .. and in 16-bit words (ring)
+    float *out;           // [n_tok][n_value_head * d_value]
+    const uint16_t *gate; // z [n_tok][n_value_head * d_value], or NULL: out is o; decode only: see nb_gdn_output
+    const float *norm;    // [d_value]
+    float *square;        // [n_tok][n_value_head * d_value / 32]
+    int long_rows;        // some sequence has more new tokens than the journal has rows
+    int n_chunk, n_walk;  // 0: all sequences token by token
     const nb_gdn_chunk *chunk;
     const nb_gdn_walk *walk;
     void *scratch; // nb_gdn_chunk_bytes

@@ -1,7 +1,6 @@
 // The kernel of cuda_flash.h. Two warpgroups take 64 rows each: S = Q K^T from shared memory, softmax in registers,
 // where S becomes the A of O += P V. A third fills the panels: 64 tokens of K, and of V, which lies transposed in the
-// cache as the product wants it. A page in e4m3 is widened to f16 on the way, 2^-8 too small, which the scales take
-// back.
+// cache as the product wants it. A page in e4m3 is widened to f16 on the way.
 //
 // Bytes of a block: its context once, from L2; 4 * 128 * d_head operations for each token of it.
 #include "cuda/cuda_flash.h"
@@ -14,9 +13,8 @@ enum {
     STAGES = 2,
     THREADS = 3 * NB_WARPGROUP,
     REGISTERS_CONSUMER = 208,
-    REGISTERS_PRODUCER = 88,
+    REGISTERS_PRODUCER = 96,
 };
-#define FP8_SCALE 256.0f // what widening leaves out
 
 template <int D> static constexpr int q_bytes = ROWS *D * 2;
 template <int D> static constexpr int page_bytes = PAGE *D * 2; // of K, and of V
@@ -62,55 +60,60 @@ template <int D> __device__ static void copy_queries(const nb_cuda_attention &p,
     }
 }
 
-// Four e4m3 codes to f16 * 2^-8, as two pairs.
-__device__ __forceinline__ static void widen(uint32_t codes, uint32_t *low, uint32_t *high)
-{
-    uint32_t a = __byte_perm(codes, 0, 0x1404), b = __byte_perm(codes, 0, 0x3424);
-    *low = (a & 0x80008000u) | (a >> 1 & 0x3f803f80u), *high = (b & 0x80008000u) | (b >> 1 & 0x3f803f80u);
-}
-
 __device__ __forceinline__ static void store_16(uint32_t to, const uint32_t v[4])
 {
     asm volatile("st.shared.v4.b32 [%0],{%1,%2,%3,%4};" ::"r"(to), "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
                  : "memory");
 }
 
-// n_row rows of n_col values into panels. wait: until the panels are free; full: where the arrival goes. Eight lanes
-// take eight rows, so that their stores meet different banks.
-template <int N_ROW, int N_COL, bool FP8>
-__device__ __forceinline__ void fill(const uint8_t *from, uint32_t to, uint64_t *empty, uint32_t parity, uint64_t *full)
+// A thread's pieces of an e4m3 page are 16 values in one column of every `step`th row. Eight lanes take eight rows, so
+// that their stores meet different banks.
+template <int N_COL> struct pieces {
+    static constexpr int columns = N_COL / 16, step = NB_WARPGROUP / columns;
+    int row, column;
+
+    __device__ __forceinline__ pieces()
+    {
+        int block = threadIdx.x / 8 % (NB_WARPGROUP / 8);
+        row = block / columns * 8 + threadIdx.x % 8, column = block % columns;
+    }
+};
+
+template <int N_COL> __device__ __forceinline__ uint4 load_piece(const uint8_t *from, int i)
+{
+    pieces<N_COL> p;
+    return __ldcg((const uint4 *)(from + p.row * N_COL + p.column * 16 + i * p.step * N_COL));
+}
+
+template <int N_ROW, int N_COL> __device__ __forceinline__ void store_piece(uint32_t to, int i, const uint4 &raw)
+{
+    pieces<N_COL> p;
+    uint32_t v[8];
+    const uint32_t *w = (const uint32_t *)&raw;
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] = nb_f16x2_from_e4m3x2(j & 1 ? w[j / 2] >> 16 : w[j / 2] & 0xffffu);
+    to += i * p.step * NB_PANEL_ROW;
+    store_16(to + panel_at(p.row, 2 * p.column, N_ROW), v);
+    store_16(to + panel_at(p.row, 2 * p.column + 1, N_ROW), v + 4);
+}
+
+// Fills panels of N_ROW rows and N_COL columns. e4m3: from raw, which is loaded anew with what comes next, a page half
+// whose rows have NEXT values; so a load has the time of a fill.
+template <int N_ROW, int N_COL, int NEXT, bool FP8>
+__device__ __forceinline__ void fill(uint4 *raw, const uint8_t *from, const uint8_t *next, uint32_t to, uint64_t *full)
 {
     if (FP8) {
-        constexpr int n = N_ROW * N_COL / 16 / NB_WARPGROUP, columns = N_COL / 16;
-        int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-        uint4 raw[n];
 #pragma unroll
-        for (int i = 0; i < n; i++) {
-            int piece = (warp * n + i) * 4 + (lane >> 3), row = piece / columns * 8 + (lane & 7),
-                column = piece % columns;
-            raw[i] = *(const uint4 *)(from + row * N_COL + column * 16);
-        }
-        nb_barrier_wait(empty, parity);
-#pragma unroll
-        for (int i = 0; i < n; i++) {
-            int piece = (warp * n + i) * 4 + (lane >> 3), row = piece / columns * 8 + (lane & 7),
-                column = piece % columns;
-            const uint32_t *w = (const uint32_t *)&raw[i];
-            uint32_t v[8];
-#pragma unroll
-            for (int j = 0; j < 4; j++) widen(w[j], &v[2 * j], &v[2 * j + 1]);
-            store_16(to + panel_at(row, 2 * column, N_ROW), v);
-            store_16(to + panel_at(row, 2 * column + 1, N_ROW), v + 4);
+        for (int j = 0; j < N_ROW * N_COL / 16 / NB_WARPGROUP; j++) {
+            store_piece<N_ROW, N_COL>(to, j, raw[j]);
+            raw[j] = load_piece<NEXT>(next, j);
         }
         nb_fence_async();
         nb_barrier_arrive(full);
     } else {
-        nb_barrier_wait(empty, parity);
 #pragma unroll 4
-        for (int i = threadIdx.x; i < N_ROW * N_COL / 8; i += NB_WARPGROUP) {
-            int row = i / (N_COL / 8), chunk = i % (N_COL / 8);
-            nb_copy_16(to + panel_at(row, chunk, N_ROW), from + ((int64_t)row * N_COL + chunk * 8) * 2);
-        }
+        for (int j = threadIdx.x; j < N_ROW * N_COL / 8; j += NB_WARPGROUP)
+            nb_copy_16(to + panel_at(j / (N_COL / 8), j % (N_COL / 8), N_ROW), from + j * 16);
         nb_barrier_arrive_copies(full);
     }
 }
@@ -119,16 +122,25 @@ template <int D, bool FP8>
 __device__ static void produce(const nb_cuda_attention &p, const task &k, uint32_t smem, barriers *b)
 {
     constexpr int64_t head_bytes = (int64_t)PAGE * D * (FP8 ? 1 : 2);
+    const uint8_t *head = p.cache + k.kv * head_bytes;
+    auto at = [&](int i) { return head + (int64_t)__ldg(p.page + k.s.page_first + i) * p.page_bytes; };
+    uint32_t k_at = smem + q_bytes<D>, v_at = k_at + STAGES * page_bytes<D>;
+    const uint8_t *page = at(0);
+    uint4 raw[PAGE * D / 16 / NB_WARPGROUP];
+    if (FP8)
+#pragma unroll
+        for (int j = 0; j < PAGE * D / 16 / NB_WARPGROUP; j++) raw[j] = load_piece<D>(page, j);
     copy_queries<D>(p, k, smem);
     nb_barrier_arrive_copies(&b->q);
-    uint32_t k_at = smem + q_bytes<D>, v_at = k_at + STAGES * page_bytes<D>;
     for (int i = 0; i < k.n_page; i++) {
         int slot = i % STAGES;
         uint32_t parity = i / STAGES % 2 ^ 1;
-        const uint8_t *page = p.cache + (int64_t)__ldg(p.page + k.s.page_first + i) * p.page_bytes + k.kv * head_bytes;
-        fill<PAGE, D, FP8>(page, k_at + slot * page_bytes<D>, &b->k_empty[slot], parity, &b->k_full[slot]);
-        fill<D, PAGE, FP8>(page + p.n_kv_head * head_bytes, v_at + slot * page_bytes<D>, &b->v_empty[slot], parity,
-                           &b->v_full[slot]);
+        const uint8_t *next = at(min(i + 1, k.n_page - 1)), *values = page + p.n_kv_head * head_bytes;
+        nb_barrier_wait(&b->k_empty[slot], parity);
+        fill<PAGE, D, PAGE, FP8>(raw, page, values, k_at + slot * page_bytes<D>, &b->k_full[slot]);
+        nb_barrier_wait(&b->v_empty[slot], parity);
+        fill<D, PAGE, D, FP8>(raw, values, next, v_at + slot * page_bytes<D>, &b->v_full[slot]);
+        page = next;
     }
 }
 
@@ -231,8 +243,7 @@ __device__ static void consume(const nb_cuda_attention &p, const task &k, uint32
     int group = threadIdx.x / NB_WARPGROUP - 1, lane = threadIdx.x & 31,
         row = group * 64 + threadIdx.x / 32 % 4 * 16 + (lane >> 2);
     uint32_t q_at = smem + group * 64 * NB_PANEL_ROW, k_at = smem + q_bytes<D>, v_at = k_at + STAGES * page_bytes<D>;
-    float widened = FP8 ? FP8_SCALE : 1.0f,
-          scale = rsqrtf((float)D) * 1.44269504f * p.k_scale * widened; // powers of two
+    float scale = rsqrtf((float)D) * 1.44269504f * p.k_scale; // scores in powers of two
     rows<D> r = {};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -261,7 +272,7 @@ __device__ static void consume(const nb_cuda_attention &p, const task &k, uint32
         nb_wgmma_wait<0>();
         if (lane == 0) nb_barrier_arrive(&b->v_empty[slot]);
     }
-    store_rows<D>(p, k, row, r, p.v_scale * widened);
+    store_rows<D>(p, k, row, r, p.v_scale);
 }
 #endif
 

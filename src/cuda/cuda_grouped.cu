@@ -183,7 +183,9 @@ static int start_kind(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, 
 
 bool nb_grouped_serves(const nb_tiles_args *t, int columns)
 {
-    return columns <= 16 && t->matrix[0].n_k_tile <= K_TILES_WARP * WARPS && t->shared.n_k_tile <= K_TILES_WARP * WARPS;
+    return columns <= 16 && t->matrix[0].n_k_tile <= K_TILES_WARP * WARPS &&
+           t->shared.n_k_tile <= K_TILES_WARP * WARPS &&
+           nb_cuda_shared_fits(WARPS * (RING_BYTES + 8 * 128 * sizeof(float))); // rings and sums
 }
 
 int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)

@@ -18,7 +18,7 @@ enum {
     NB_CUDA_ALIGN = 512,
 };
 
-typedef struct nb_cuda_layer {
+typedef struct nb_cuda_layer { // matrices of one input are neighbours: cuda_single.cu takes them as arrays
     nb_layer_kind kind;
     int i_attention, i_deltanet;
     const nb_layer *from; // the model's: names linears at taps
@@ -62,6 +62,7 @@ typedef struct nb_cuda_scratch {  // one step's activations; shapes with T = max
     float *projected;             // [T][q, k and v rows]
     uint16_t *qkv, *z;            // [T][n_channel], [T][n_value_head * d_value]
     float *ba, *delta;            // [T][2 * n_value_head], [T][n_value_head * d_value]
+    float *square;                // [n_value_head * d_value / 32]
     uint16_t *q, *attended;       // [T][n_head * d_head]
     float *part;
     float2 *part_sum;
@@ -179,7 +180,8 @@ typedef struct nb_cuda {
     nb_tap_fn tap;
     void *tap_user;
     int64_t kv_bytes, state_bytes;
-    nb_cuda_times *times; // NULL until kernels are timed
+    struct nb_cuda_single *single; // the persistent kernel's tables, or NULL: it does not serve
+    nb_cuda_times *times;          // NULL until kernels are timed
     nb_cuda_time_fn time;
     void *time_user;
 } nb_cuda;
@@ -190,6 +192,10 @@ int nb_cuda_weight_alloc(nb_cuda *d, int64_t n_byte, void **out, nb_error *err);
 
 int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err);
 void nb_cuda_release(nb_cuda *d);
+
+// Prepares the persistent kernel of cuda_single.h; d->single stays NULL where it does not serve.
+int nb_cuda_single_make(nb_cuda *d, nb_error *err);
+void nb_cuda_single_drop(nb_cuda *d);
 
 // Every rule of batch.h, and the sizes that are reserved.
 int nb_cuda_meta_check(const nb_cuda *d, const nb_batch *batch, nb_error *err);

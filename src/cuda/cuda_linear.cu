@@ -16,6 +16,14 @@ int nb_cuda_fail(cudaError_t code, const char *what, nb_error *err)
     return nb_error_set(err, kind, "the GPU refused %.200s: %s", what, cudaGetErrorString(code));
 }
 
+bool nb_cuda_shared_fits(size_t n_byte)
+{
+    int device = 0, most = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess &&
+           n_byte <= (size_t)most;
+}
+
 // Bytes of a warp's ring: eight warps leave room for the next kernel's on the same SM.
 enum { RING_BYTES = 10 * 1024 };
 template <int KIND> static constexpr int depth_of = RING_BYTES / nb_ring<KIND>::bytes;

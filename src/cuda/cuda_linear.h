@@ -65,6 +65,9 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
     nb_cuda_times *times; // NULL: not timed
 } nb_cuda_launch;
 
+// Whether a block may have this much shared memory, static and dynamic, on the present card.
+bool nb_cuda_shared_fits(size_t n_byte);
+
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
 
 // The input alone, for kernels that read it from memory: [n_tok][stride] e4m3 values in f16 and bf16; either may be

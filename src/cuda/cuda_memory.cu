@@ -56,6 +56,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &s->projected, T * (n_q * (1 + f->attn_output_gate) + 2 * n_kv));
     carve(c, &s->qkv, T * n_channel), carve(c, &s->z, T * n_v);
     carve(c, &s->ba, T * 2 * f->linear_num_value_heads), carve(c, &s->delta, T * n_v);
+    carve(c, &s->square, n_v / 32 + 1);
     carve(c, &s->q, T * n_q), carve(c, &s->attended, T * n_q);
     carve(c, &s->part, splits * NB_ATTENTION_COLUMNS * f->head_dim),
         carve(c, &s->part_sum, splits * NB_ATTENTION_COLUMNS);
@@ -63,6 +64,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     nb_cuda_route *r = &s->route;
     carve(c, &r->logits, T * (E + 1)), carve(c, &r->top_index, T * K), carve(c, &r->top_weight, T * K);
     carve(c, &r->shared_weight, T), carve(c, &r->counter, 1), carve(c, &r->n_group, 1);
+    carve(c, &r->expert_first, E), carve(c, &r->expert_count, E);
     carve(c, &r->group_expert, E + 1), carve(c, &r->group_weight, (E + 1) * NB_CUDA_SMALL_MAX);
     carve(c, &r->pair_token, T * K), carve(c, &r->pair_at, T * K), carve(c, &r->n_tile, 1);
     carve(c, &r->tile, E + T * K / NB_CUDA_SMALL_MAX + T / NB_CUDA_SMALL_MAX + 2);
@@ -191,11 +193,13 @@ int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
     carve_scratch(d, &c);
     NB_TRY(reserve_states(d, err));
     NB_TRY(reserve_flights(d, err));
-    return reserve_pages(d, err);
+    NB_TRY(reserve_pages(d, err));
+    return nb_cuda_single_make(d, err);
 }
 
 void nb_cuda_release(nb_cuda *d)
 {
+    nb_cuda_single_drop(d);
     cudaFree(d->scratch.block), cudaFree(d->state), cudaFree(d->ring), cudaFree(d->last_tok), cudaFree(d->meta),
         cudaFree(d->cache), cudaFree(d->hidden);
     for (int i = 0; i < NB_CUDA_FLIGHTS; i++) {

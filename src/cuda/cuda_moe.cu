@@ -186,40 +186,65 @@ __device__ static void add_tiles(const nb_cuda_route &r, int expert, int first, 
     }
 }
 
-// Pairs sorted by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a
-// column of an mma does not depend on its neighbours. By one block.
-__device__ static void group_pairs(const nb_cuda_route &r)
+// Pairs by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a column of an
+// mma does not depend on its neighbours.
+typedef struct grouping {
+    int count[NB_EXPERT_MAX], first[NB_EXPERT_MAX],
+        tile_first[NB_EXPERT_MAX]; // of an expert: pairs, first pair and tile
+} grouping;
+
+// Everything but count, and the tiles. By one block.
+__device__ static void lay_out_experts(const nb_cuda_route &r, grouping *g)
 {
-    __shared__ int count[NB_EXPERT_MAX], first[NB_EXPERT_MAX], tile_first[NB_EXPERT_MAX];
-    int n_pair = r.n_tok * r.top_k;
-    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) count[e] = 0;
-    __syncthreads();
-    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&count[__ldcg(r.top_index + p)], 1);
-    __syncthreads();
     if (threadIdx.x < 32) { // prefix sums, 32 experts at a time
         int lane = threadIdx.x, n = 0, n_tile = r.tile_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
         for (int e = lane; e < (r.n_expert + 31) / 32 * 32; e += 32) {
-            int c = e < r.n_expert ? count[e] : 0, t = (c + r.tile_columns - 1) / r.tile_columns, sum = c, tiles = t;
+            int c = e < r.n_expert ? g->count[e] : 0, t = (c + r.tile_columns - 1) / r.tile_columns, sum = c, tiles = t;
             for (int o = 1; o < 32; o *= 2) {
                 int before = __shfl_up_sync(0xffffffffu, sum, o), tiles_before = __shfl_up_sync(0xffffffffu, tiles, o);
                 if (lane >= o) sum += before, tiles += tiles_before;
             }
-            if (e < r.n_expert) first[e] = n + sum - c, tile_first[e] = n_tile + tiles - t;
+            if (e < r.n_expert) g->first[e] = n + sum - c, g->tile_first[e] = n_tile + tiles - t;
             n += __shfl_sync(0xffffffffu, sum, 31), n_tile += __shfl_sync(0xffffffffu, tiles, 31);
         }
         if (lane == 0) *r.n_tile = n_tile;
     }
     __syncthreads();
-    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) add_tiles(r, e, first[e], count[e], &tile_first[e]);
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x)
+        add_tiles(r, e, g->first[e], g->count[e], &g->tile_first[e]);
     if (threadIdx.x == 0 && r.tile_shared) {
         int32_t at = 0;
         add_tiles(r, r.n_expert, 0, r.n_tok, &at);
     }
     __syncthreads();
-    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) {
-        int at = atomicAdd(&first[__ldcg(r.top_index + p)], 1);
-        r.pair_at[p] = at, r.pair_token[at] = p / r.top_k;
-    }
+}
+
+__device__ __forceinline__ static void place_pair(const nb_cuda_route &r, int pair, int at)
+{
+    r.pair_at[pair] = at, r.pair_token[at] = pair / r.top_k;
+}
+
+// All of it by one block.
+__device__ static void group_pairs(const nb_cuda_route &r, grouping *g)
+{
+    int n_pair = r.n_tok * r.top_k;
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) g->count[e] = 0;
+    __syncthreads();
+    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&g->count[__ldcg(r.top_index + p)], 1);
+    __syncthreads();
+    lay_out_experts(r, g);
+    for (int p = threadIdx.x; p < n_pair; p += blockDim.x)
+        place_pair(r, p, atomicAdd(&g->first[__ldcg(r.top_index + p)], 1));
+}
+
+// The experts alone, counted in global memory before; place_kernel does the pairs.
+__device__ static void group_experts(const nb_cuda_route &r, grouping *g)
+{
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x)
+        g->count[e] = __ldcg(r.expert_count + e), r.expert_count[e] = 0;
+    __syncthreads();
+    lay_out_experts(r, g);
+    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) r.expert_first[e] = g->first[e];
 }
 
 __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_constant__ nb_cuda_route r)
@@ -229,14 +254,32 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_co
     nb_grid_wait();
     __shared__ int32_t index[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
     __shared__ float weight[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
-    int warp = threadIdx.x >> 5, tok = blockIdx.x * ROUTE_WARPS + warp;
+    __shared__ grouping g;
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, tok = blockIdx.x * ROUTE_WARPS + warp;
     if (tok < r.n_tok) nb_route_token(r, tok, index[warp], weight[warp], true);
-    if (nb_last_block(r.counter, gridDim.x)) group_pairs(r);
+    __syncwarp();
+    if (r.spread && tok < r.n_tok && lane < r.top_k) atomicAdd(&r.expert_count[index[warp][lane]], 1);
+    if (!nb_last_block(r.counter, gridDim.x)) return;
+    if (r.spread)
+        group_experts(r, &g);
+    else
+        group_pairs(r, &g);
+}
+
+__global__ void place_kernel(const __grid_constant__ nb_cuda_route r)
+{
+    nb_grid_release();
+    nb_grid_wait();
+    int pair = blockIdx.x * blockDim.x + threadIdx.x;
+    if (pair < r.n_tok * r.top_k) place_pair(r, pair, atomicAdd(&r.expert_first[r.top_index[pair]], 1));
 }
 
 int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *r, nb_error *err)
 {
-    return nb_cuda_start(at, route_kernel, nb_ceil_div(r->n_tok, ROUTE_WARPS), ROUTE_WARPS * 32, 0, err, *r);
+    NB_TRY(nb_cuda_start(at, route_kernel, nb_ceil_div(r->n_tok, ROUTE_WARPS), ROUTE_WARPS * 32, 0, err, *r));
+    if (!r->spread) return NB_OK;
+    return nb_cuda_start(at, place_kernel, nb_ceil_div((int64_t)r->n_tok * r->top_k, COMBINE_THREADS), COMBINE_THREADS,
+                         0, err, *r);
 }
 
 static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)

@@ -38,7 +38,9 @@ typedef struct nb_cuda_route {
     int32_t *n_tile;     // [1]
     nb_cuda_tile *tile;
     int tile_columns;
-    int32_t *expert_first; // [n_expert + 1], scratch
+    int spread;            // pairs are placed by a launch of their own: many tokens
+    int32_t *expert_first; // [n_expert], then; scratch
+    int32_t *expert_count; // [n_expert], 0 between launches
 } nb_cuda_route;
 
 typedef struct nb_cuda_moe {

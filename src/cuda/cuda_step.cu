@@ -1,10 +1,12 @@
-// The kernels of a step in order. Up to 8 tokens a layer is 6 launches (7 with full attention): input norm and
-// projections; DeltaNet, or q/k/v preparation and attention; output projection with the residual sum; norm and router,
-// whose last block routes; gate and up; down with the residual sum. The residual stream is fp32, everything between
+// The kernels of a step in order. One sequence: one persistent kernel (cuda_single.h). Up to 8 tokens a layer is 6
+// launches (7 with full attention): input norm and projections; DeltaNet, or q/k/v preparation and attention; output
+// projection with the residual sum; norm and router, whose last block routes; gate and up; down with the residual sum.
+// More: inputs are prepared apart, experts run as grouped products. The residual stream is fp32, everything between
 // kernels bf16 where the reference rounds too, else fp32.
 #include <stdlib.h>
 
 #include "cuda/cuda_product.h"
+#include "cuda/cuda_single.h"
 #include "cuda/cuda_step.h"
 
 nb_cuda_source nb_cuda_norm_of(const nb_cuda_step *s, const float *weight)
@@ -99,6 +101,25 @@ int nb_cuda_attention_absorb(const nb_cuda_step *s, const nb_cuda_layer *l)
     return nb_cuda_attention_store(&s->at, &a, s->err);
 }
 
+// Of the first layer, without its vectors.
+static nb_cuda_gdn gdn_of(const nb_cuda_step *s)
+{
+    const nb_cuda *d = s->d;
+    const nb_config *c = &d->model->config;
+    const nb_cuda_scratch *x = &d->scratch;
+    nb_cuda_gdn g = {};
+    g.n_tok = s->m->n_tok, g.n_seq = s->m->n_seq;
+    g.n_key_head = c->linear_num_key_heads, g.n_value_head = c->linear_num_value_heads;
+    g.seq = (const nb_gdn_seq *)(d->meta + s->m->gdn_seq), g.qkv = x->qkv, g.ba = x->ba;
+    g.state = d->state, g.journal = g.state + (int64_t)g.n_value_head * NB_GDN_DIM * NB_GDN_DIM;
+    g.ring = d->ring, g.slot_floats = d->slot_floats, g.slot_halfs = d->slot_halfs;
+    g.out = x->delta, g.long_rows = s->m->long_rows;
+    g.n_chunk = s->m->n_chunk, g.n_walk = s->m->n_walk, g.scratch = x->pair_out;
+    g.chunk = (const nb_gdn_chunk *)(d->meta + s->m->gdn_chunk),
+    g.walk = (const nb_gdn_walk *)(d->meta + s->m->gdn_walk);
+    return g;
+}
+
 // Sequences whose journal is folded while they bring drafts: the drafts' rows may overwrite rows of the journal that
 // other blocks still read, so they are appended by a launch of their own, which starts when the fold is done.
 static int run_late(const nb_cuda_step *s, nb_cuda_gdn g)
@@ -129,17 +150,10 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     NB_TRY(nb_cuda_tap_inputs(s, &in, projections));
     nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
-    nb_cuda_gdn g = {};
-    g.n_tok = s->m->n_tok, g.n_seq = s->m->n_seq, g.n_key_head = c->linear_num_key_heads, g.n_value_head = n_value;
-    g.seq = (const nb_gdn_seq *)(d->meta + s->m->gdn_seq), g.qkv = x->qkv, g.ba = x->ba;
+    nb_cuda_gdn g = gdn_of(s);
     g.conv1d = l->conv1d, g.A_log = l->A_log, g.dt_bias = l->dt_bias;
-    g.state = d->state + l->i_deltanet * d->layer_floats,
-    g.journal = g.state + (int64_t)n_value * NB_GDN_DIM * NB_GDN_DIM;
-    g.ring = d->ring + l->i_deltanet * d->layer_halfs, g.slot_floats = d->slot_floats, g.slot_halfs = d->slot_halfs;
-    g.out = x->delta, g.long_rows = s->m->long_rows;
-    g.n_chunk = s->m->n_chunk, g.n_walk = s->m->n_walk, g.scratch = x->pair_out;
-    g.chunk = (const nb_gdn_chunk *)(d->meta + s->m->gdn_chunk),
-    g.walk = (const nb_gdn_walk *)(d->meta + s->m->gdn_walk);
+    g.state += l->i_deltanet * d->layer_floats, g.journal += l->i_deltanet * d->layer_floats;
+    g.ring += l->i_deltanet * d->layer_halfs;
     nb_cuda_part(s, NB_PART_DELTANET);
     NB_TRY(nb_cuda_gdn_run(&s->at, &g, s->err));
     NB_TRY(run_late(s, g));
@@ -173,7 +187,7 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
     r.n_tok = s->m->n_tok, r.n_expert = c->num_experts, r.top_k = c->num_experts_per_tok, r.has_shared = l->has_shared;
     r.tile_shared = l->has_shared && l->shared_gate_up.kind == l->experts.gate_up.kind &&
                     l->shared_down.kind == l->experts.down.kind;
-    r.normalise = c->norm_topk_prob;
+    r.normalise = c->norm_topk_prob, r.spread = s->at.wgmma;
     r.tile_columns = s->at.wgmma ? (int)NB_PRODUCT_COLUMNS : tile_columns(r.n_tok, r.top_k, r.n_expert);
     bool small = r.n_tok <= NB_CUDA_SMALL_MAX;
     nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->post_attention_layernorm));
@@ -259,6 +273,48 @@ static int run_layer(const nb_cuda_step *s, int i)
     return nb_cuda_moe_block(s, l, i);
 }
 
+static nb_cuda_output output_of(int kind, void *out, int first)
+{
+    nb_cuda_output o = {kind, out, 0, first};
+    return o;
+}
+
+// All layers of one token by the persistent kernel.
+static int run_single(const nb_cuda_step *s)
+{
+    nb_cuda *d = s->d;
+    const nb_config *c = &d->model->config;
+    nb_cuda_scratch *x = &d->scratch;
+    projection q = projection_of(c);
+    nb_cuda_layer none = {}; // the kernel takes each layer's own values from d->weights.layer
+    nb_single_args p = {};
+    nb_cuda_single_fill(d, &p);
+    p.d_model = c->hidden_size, p.eps = (float)c->rms_norm_eps, p.residual = x->residual;
+    p.attention = attention_of(s, &none), p.attention.n_split = 2 * d->n_sm / c->num_key_value_heads;
+    p.attention.k_scale = p.attention.v_scale = 1;
+    p.gdn = gdn_of(s), p.gdn.gate = x->z, p.gdn.square = x->square;
+    p.route = x->route, p.route.n_tok = 1, p.route.n_expert = c->num_experts, p.route.top_k = c->num_experts_per_tok;
+    p.route.has_shared = d->weights.layer[0].has_shared, p.route.normalise = c->norm_topk_prob;
+    p.inter = x->inter, p.inter_stride = nb_cuda_padded(c->moe_intermediate_size);
+    nb_cuda_output *gdn = p.output[NB_SINGLE_STAGE_IN_GDN], *in = p.output[NB_SINGLE_STAGE_IN_ATTENTION];
+    gdn[0] = output_of(NB_OUT_BF16, x->qkv, 0), gdn[1] = output_of(NB_OUT_BF16, x->z, 0);
+    gdn[2] = output_of(NB_OUT_F32, x->ba, 0), gdn[3] = output_of(NB_OUT_F32, x->ba, c->linear_num_value_heads);
+    for (int i = 0; i < 3; i++) in[i] = output_of(NB_OUT_F32, x->projected, i ? q.q_rows + (i - 1) * q.n_kv : 0);
+    p.output[NB_SINGLE_STAGE_OUT][0] = output_of(NB_OUT_ADD, x->residual, 0);
+    for (int i = 0; i < 2; i++)
+        p.output[NB_SINGLE_STAGE_ROUTER][i] = output_of(NB_OUT_F32, p.route.logits, i ? c->num_experts : 0);
+    return nb_cuda_single_run(&s->at, &p, d->weights.layer[0].experts.gate_up.kind, s->err);
+}
+
+// Taps, and times of a step's parts, need the layers one by one.
+static int run_layers(const nb_cuda_step *s)
+{
+    const nb_cuda *d = s->d;
+    if (d->single && s->m->n_tok == 1 && !d->tap && !d->time) return run_single(s);
+    for (int i = 0; i < d->model->config.num_hidden_layers; i++) NB_TRY(run_layer(s, i));
+    return NB_OK;
+}
+
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
     int wgmma = d->wgmma && m->n_tok >= NB_PRODUCT_MIN_TOKENS;
@@ -268,7 +324,7 @@ int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
     NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot),
                              d->last_tok, d->weights.embed, m->n_tok, c->hidden_size, c->vocab_size,
                              d->scratch.residual, d->scratch.tok, err));
-    for (int i = 0; i < c->num_hidden_layers; i++) NB_TRY(run_layer(&s, i));
+    NB_TRY(run_layers(&s));
     NB_TRY(nb_cuda_tap_rows(&s, NB_TAP_RESIDUAL, c->num_hidden_layers, d->scratch.residual, m->n_tok, c->hidden_size,
                             NULL));
     NB_TRY(run_head(&s));
