@@ -81,7 +81,9 @@ __device__ static void product(const nb_single_args &p, nb_single_place *at, nb_
                                const nb_cuda_matrix *m, int n_matrix, const nb_cuda_output *output)
 {
     int row_tile = blockIdx.x, first = 0, n = 0, warp = threadIdx.x >> 5;
-    float scale = m[0].input_scale;
+    float scale = m[0].input_scale, old = 0; // old: what is added to, where a block has one row tile
+    if (output[0].kind == NB_OUT_ADD && threadIdx.x < 16 && row_tile < m[0].n_row_tile)
+        old = __ldcg((const float *)output[0].out + row_tile * 16 + threadIdx.x);
 #pragma unroll 1
     for (int i = 0; i < n_matrix; first += m[i++].n_row_tile)
 #pragma unroll 1
@@ -105,12 +107,13 @@ __device__ static void product(const nb_single_args &p, nb_single_place *at, nb_
     y *= m[i].scale_low * (m[i].row_scale ? __ldg(m[i].row_scale + row) : 1.0f);
     if (o.kind == NB_OUT_F32) ((float *)o.out)[o.first + row] = y;
     if (o.kind == NB_OUT_BF16) ((uint16_t *)o.out)[o.first + row] = nb_bf16_from_f32(y);
-    if (o.kind == NB_OUT_ADD) ((float *)o.out)[row] = __ldcg((float *)o.out + row) + y;
+    if (o.kind == NB_OUT_ADD) ((float *)o.out)[row] = old + y;
 }
 
-__device__ static nb_cuda_gdn gdn_of(const nb_single_args &p, const nb_cuda_layer &l)
+__device__ static nb_cuda_gdn gdn_of(const nb_single_args &p, const nb_cuda_layer &l, const nb_gdn_seq *seq)
 {
     nb_cuda_gdn g = p.gdn;
+    g.seq = seq;
     g.conv1d = l.conv1d, g.A_log = l.A_log, g.dt_bias = l.dt_bias, g.norm = l.norm;
     g.state += l.i_deltanet * p.layer_floats, g.journal += l.i_deltanet * p.layer_floats;
     g.ring += l.i_deltanet * p.layer_halfs;
@@ -119,7 +122,7 @@ __device__ static nb_cuda_gdn gdn_of(const nb_single_args &p, const nb_cuda_laye
 
 __device__ static void delta(const nb_single_args &p, nb_single_shared *sh)
 {
-    nb_cuda_gdn g = gdn_of(p, sh->layer);
+    nb_cuda_gdn g = gdn_of(p, sh->layer, &sh->gdn_seq);
     if ((int)blockIdx.x >= g.n_value_head * (NB_GDN_DIM / 32)) return;
     nb_gdn_item item = nb_gdn_open<32>(g, blockIdx.x);
     int n_channel = (2 * g.n_key_head + g.n_value_head) * NB_GDN_DIM, c = threadIdx.x * 8;
@@ -137,14 +140,18 @@ __device__ static void delta(const nb_single_args &p, nb_single_shared *sh)
 __device__ static void gated_input(const nb_single_args &p, nb_single_shared *sh, float inverse)
 {
     int n = p.gdn.n_value_head * NB_GDN_DIM;
+    float4 v[X_PER_THREAD], s[X_PER_THREAD];
+#pragma unroll
+    for (int i = 0; i < X_PER_THREAD; i++) {
+        int at = min((int)(threadIdx.x + i * THREADS) * 4, n - 4);
+        v[i] = __ldcg((const float4 *)(p.gdn.out + at)),
+        s[i] = __ldcg((const float4 *)(p.gdn.square + at / NB_GDN_DIM * 4));
+    }
 #pragma unroll
     for (int i = 0; i < X_PER_THREAD; i++) {
         int at = (threadIdx.x + i * THREADS) * 4;
-        if (at >= n) break;
-        float4 v = __ldcg((const float4 *)(p.gdn.out + at)),
-               s = __ldcg((const float4 *)(p.gdn.square + at / NB_GDN_DIM * 4));
-        float scale = rsqrtf((s.x + s.y + s.z + s.w) / (float)NB_GDN_DIM + p.eps);
-        store_input(sh, at, make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale), inverse);
+        float k = rsqrtf((s[i].x + s[i].y + s[i].z + s[i].w) / (float)NB_GDN_DIM + p.eps);
+        if (at < n) store_input(sh, at, make_float4(v[i].x * k, v[i].y * k, v[i].z * k, v[i].w * k), inverse);
     }
     nb_single_sync();
 }
@@ -171,50 +178,100 @@ __device__ static nb_cuda_attention attention_of(const nb_single_args &p, const 
     return a;
 }
 
+// A lane's eight values of a head, lane * 8 .. + 7 (D = 128: of the first 16 lanes).
+typedef struct head_values {
+    float v[8];
+} head_values;
+
+__device__ __forceinline__ static head_values load_head(const float *x, bool in)
+{
+    head_values h;
+    float4 none = make_float4(0, 0, 0, 0);
+    *(float4 *)h.v = in ? __ldcg((const float4 *)x) : none,
+             *(float4 *)(h.v + 4) = in ? __ldcg((const float4 *)(x + 4)) : none;
+    return h;
+}
+
+// RMS norm and rotation. rope: [n_rot / 2] cosine and sine.
+template <int D>
+__device__ __forceinline__ static void norm_rotate(const nb_cuda_attention &a, head_values *h, const head_values &w,
+                                                   const float2 *rope)
+{
+    int lane = threadIdx.x & 31, step = a.n_rot / 16, other = lane < step ? lane + step : lane - step;
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < 8; j++) sum += h->v[j] * h->v[j];
+    float scale = rsqrtf(nb_warp_sum(sum) / (float)D + a.eps);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        h->v[j] *= scale * w.v[j];
+        float y = __shfl_sync(0xffffffffu, h->v[j], other & 31);
+        if (lane >= 2 * step) continue;
+        float2 r = rope[(lane < step ? lane : other) * 8 + j];
+        h->v[j] = h->v[j] * r.x + (lane < step ? -y : y) * r.y;
+    }
+}
+
+template <bool FP8> __device__ __forceinline__ static uint32_t query_pair(float low, float high)
+{
+    uint32_t b = nb_pack_bf16x2(low, high);
+    return FP8 ? nb_pack_pair<true>(nb_f32_from_bits(b << 16), nb_f32_from_bits(b & 0xffff0000u)) : b;
+}
+
+// A row of the cache, `step` elements from value to value.
+template <bool FP8>
+__device__ __forceinline__ static void store_cache(uint8_t *page, int64_t at, int step, const head_values &h,
+                                                   float scale)
+{
+    float inverse = FP8 ? 1.0f / scale : 1.0f;
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+        if (FP8)
+            page[at + e * step] = (uint8_t)nb_e4m3x2_from_f32(h.v[e] * inverse, 0);
+        else
+            ((uint16_t *)page)[at + e * step] = nb_bf16_from_f32(h.v[e]);
+}
+
 // The query heads of a KV head into the team's shared memory; the token's K and V into the cache, by the team that has
-// its page.
+// its page: `page`, else NULL.
 template <int D, bool FP8>
-__device__ static void prepare_heads(const nb_cuda_attention &a, nb_single_team *team, int kv, int pos, uint8_t *page)
+__device__ static void prepare_heads(const nb_cuda_attention &a, nb_single_team *team, const float2 *rope, int kv,
+                                     int pos, uint8_t *page)
 {
     int group = a.n_head / a.n_kv_head, q_rows = D * (1 + a.gated), warp = nb_team_warp(), lane = threadIdx.x & 31;
-    float *y = team->head[warp];
+    int n_job = group + (page ? 2 : 0), row = pos % NB_PAGE_TOKENS; // jobs: the queries, K, V
+    const float *key = a.projected + a.n_head * q_rows + kv * D;
+    bool in = lane < D / 8;
+    auto load = [&](int j) {
+        const float *x = j < group ? a.projected + (kv * group + j) * q_rows : j == group ? key : key + a.n_kv_head * D;
+        return load_head(x + lane * 8, in && j < n_job);
+    };
+    head_values q_norm = load_head(a.q_norm + lane * 8, in), k_norm = load_head(a.k_norm + lane * 8, in),
+                next = load(warp);
 #pragma unroll 1
-    for (int j = warp; j < group + (page ? 2 : 0); j += NB_TEAM_WARPS) {
-        const float *key = a.projected + a.n_head * q_rows + kv * D, *value = key + a.n_kv_head * D;
-        if (j < group) {
-            nb_norm_rotate(a, a.projected + (kv * group + j) * q_rows, a.q_norm, pos, y);
-#pragma unroll 2
-            for (int i = lane; i < D; i += 32) {
-                uint16_t h = nb_bf16_from_f32(y[i]);
-                team->q[j][i] = FP8 ? __half_as_ushort(__float2half_rn(nb_bf16_to_f32(h))) : h;
-            }
-        } else if (j == group) {
-            nb_norm_rotate(a, key, a.k_norm, pos, y);
-            int64_t at = ((int64_t)kv * NB_PAGE_TOKENS + pos % NB_PAGE_TOKENS) * D;
-#pragma unroll 2
-            for (int i = lane; i < D; i += 32)
-                if (FP8)
-                    page[at + i] = (uint8_t)nb_e4m3x2_from_f32(y[i] / a.k_scale, 0);
-                else
-                    ((uint16_t *)page)[at + i] = nb_bf16_from_f32(y[i]);
-        } else {
-            int64_t at = (int64_t)(a.n_kv_head + kv) * NB_PAGE_TOKENS * D + pos % NB_PAGE_TOKENS;
-#pragma unroll 2
-            for (int i = lane; i < D; i += 32)
-                if (FP8)
-                    page[at + (int64_t)i * NB_PAGE_TOKENS] =
-                        (uint8_t)nb_e4m3x2_from_f32(__ldcg(value + i) / a.v_scale, 0);
-                else
-                    ((uint16_t *)page)[at + (int64_t)i * NB_PAGE_TOKENS] = nb_bf16_from_f32(__ldcg(value + i));
-        }
-        __syncwarp();
+    for (int j = warp; j < n_job; j += NB_TEAM_WARPS) {
+        head_values h = next, w = q_norm;
+        next = load(j + NB_TEAM_WARPS);
+        if (j == group) w = k_norm;
+        if (j <= group) norm_rotate<D>(a, &h, w, rope);
+        if (!in) continue;
+        if (j < group)
+            *(uint4 *)&team->q[j][lane * 8] =
+                make_uint4(query_pair<FP8>(h.v[0], h.v[1]), query_pair<FP8>(h.v[2], h.v[3]),
+                           query_pair<FP8>(h.v[4], h.v[5]), query_pair<FP8>(h.v[6], h.v[7]));
+        else if (j == group)
+            store_cache<FP8>(page, ((int64_t)kv * NB_PAGE_TOKENS + row) * D + lane * 8, 1, h, a.k_scale);
+        else
+            store_cache<FP8>(page, ((int64_t)(a.n_kv_head + kv) * D + lane * 8) * NB_PAGE_TOKENS + row, NB_PAGE_TOKENS,
+                             h, a.v_scale);
     }
     __threadfence_block();
     nb_team_sync();
 }
 
 // A team's pages of one KV head; sums to part.
-template <int D, bool FP8> __device__ static void attend_as(const nb_cuda_attention &a, nb_single_team *teams)
+template <int D, bool FP8>
+__device__ static void attend_as(const nb_cuda_attention &a, nb_single_team *teams, const float2 *rope)
 {
     int i_team = threadIdx.x / NB_TEAM_THREADS, id = blockIdx.x * 2 + i_team, kv = id % a.n_kv_head,
         split = id / a.n_kv_head;
@@ -225,7 +282,7 @@ template <int D, bool FP8> __device__ static void attend_as(const nb_cuda_attent
     if (split >= a.n_split || first >= n_page) return;
     int warp = nb_team_warp(), lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     uint8_t *page = a.cache + (int64_t)a.page[s.page_first + n_page - 1] * a.page_bytes;
-    prepare_heads<D, FP8>(a, team, kv, s.n_past, end == n_page ? page : NULL);
+    prepare_heads<D, FP8>(a, team, rope, kv, s.n_past, end == n_page ? page : NULL);
     uint32_t q[D / 64][8] = {};
     if (g < group)
 #pragma unroll
@@ -254,10 +311,10 @@ template <int D, bool FP8> __device__ static void attend_as(const nb_cuda_attent
 __device__ static void attend(const nb_cuda_attention &a, nb_single_shared *sh)
 {
     switch (a.d_head + a.fp8) {
-    case 128: attend_as<128, false>(a, sh->team); break;
-    case 129: attend_as<128, true>(a, sh->team); break;
-    case 256: attend_as<256, false>(a, sh->team); break;
-    default: attend_as<256, true>(a, sh->team); break;
+    case 128: attend_as<128, false>(a, sh->team, sh->rope); break;
+    case 129: attend_as<128, true>(a, sh->team, sh->rope); break;
+    case 256: attend_as<256, false>(a, sh->team, sh->rope); break;
+    default: attend_as<256, true>(a, sh->team, sh->rope); break;
     }
 }
 
@@ -357,15 +414,23 @@ template <int KIND> __device__ static void copy_experts(const nb_single_args &p,
                     shared ? 0 : e * x.down_data, shared ? 0 : e * x.down_scale, blockIdx.x, &sh->down_full);
 }
 
-// acc += unit u of a row tile in shared memory times its columns of x.
+// y0 += unit u0 of a row tile in shared memory times its columns of x0; y1 += the same of another, if `two`.
 template <int KIND>
-__device__ __forceinline__ static void unit_product(float acc[2][4], const nb_cuda_matrix &m, const uint8_t *tile,
-                                                    const uint16_t *x, int u)
+__device__ __forceinline__ static void unit_pair(float y0[2][4], float y1[2][4], const nb_cuda_matrix &m,
+                                                 const uint8_t *tile0, int u0, const uint16_t *x0, const uint8_t *tile1,
+                                                 int u1, const uint16_t *x1, bool two)
 {
-    nb_unit<KIND> unit;
-    int n_data = m.n_k_tile / nb_unit<KIND>::n_tile * nb_ring<KIND>::n * 512;
-    nb_single_read<KIND>(&unit, tile + u * nb_ring<KIND>::n * 512, tile + n_data + u * 128);
-    nb_single_unit<KIND>(acc, unit, m, 0, u, x);
+    constexpr int n_half = KIND == NB_KIND_BF16 ? 2 : 1; // pieces of a unit
+    int n_data = m.n_k_tile * nb_unit<KIND>::n_chunk * 512;
+#pragma unroll
+    for (int i = 0; i < n_half; i++) {
+        nb_single_piece<KIND> p0, p1;
+        nb_single_read<KIND>(&p0, tile0 + u0 * nb_ring<KIND>::n * 512 + i * 512, tile0 + n_data + u0 * 128, x0,
+                             u0 * n_half + i, true);
+        nb_single_read<KIND>(&p1, tile1 + u1 * nb_ring<KIND>::n * 512 + i * 512, tile1 + n_data + u1 * 128, x1,
+                             u1 * n_half + i, two);
+        nb_single_multiply<KIND>(y0, p0), nb_single_multiply<KIND>(y1, p1);
+    }
 }
 
 // Gate and up: a block's row tiles over all groups, a warp's part of K.
@@ -376,11 +441,17 @@ template <int KIND> __device__ static void gate_up(const nb_single_args &p, nb_s
     int n_tile = x.gate_up.n_row_tile, n_unit = x.gate_up.n_k_tile / nb_unit<KIND>::n_tile;
 #pragma unroll 1
     for (int i = 0; i < NB_SINGLE_GATE_MAX && (int)blockIdx.x + i * (int)gridDim.x < n_all; i++) {
-        float acc[2][4] = {};
+        float y0[2][4] = {}, y1[2][4] = {};
         nb_mbar_wait(&sh->gate_full[i], parity);
 #pragma unroll 1
-        for (int u = warp; u < n_unit; u += WARPS) unit_product<KIND>(acc, x.gate_up, sh->gate[i], sh->x[1], u);
-        nb_single_store(sh->red[i][warp], acc);
+        for (int u = warp; u < n_unit; u += 2 * WARPS) {
+            bool two = u + WARPS < n_unit;
+            unit_pair<KIND>(y0, y1, x.gate_up, sh->gate[i], u, sh->x[1], sh->gate[i], two ? u + WARPS : u, sh->x[1],
+                            two);
+        }
+#pragma unroll
+        for (int c = 0; c < 4; c++) y0[0][c] += y1[0][c], y0[1][c] += y1[1][c];
+        nb_single_store(sh->red[i][warp], y0);
     }
     nb_single_sync();
     int i = threadIdx.x >> 3, r = threadIdx.x & 7, q = blockIdx.x + i * gridDim.x;
@@ -410,14 +481,18 @@ template <int KIND> __device__ static void down(const nb_single_args &p, nb_sing
     nb_mbar_wait(&sh->down_full, parity);
     nb_single_sync();
     float total[2][4] = {};
+    int n_all = n_group * n_unit;
 #pragma unroll 1
-    for (int q = warp; q < n_group * n_unit; q += WARPS) {
-        int group = q / n_unit;
-        float acc[2][4] = {}, scale = sh->weight[group];
-        unit_product<KIND>(acc, x.down, sh->down + group * tile_bytes<KIND>(x.down), inter + group * p.inter_stride,
-                           q % n_unit);
+    for (int q = warp; q < n_all; q += 2 * WARPS) { // of two groups at a time
+        bool two = q + WARPS < n_all;
+        int q1 = two ? q + WARPS : q, g0 = q / n_unit, g1 = q1 / n_unit, bytes = tile_bytes<KIND>(x.down);
+        float y0[2][4] = {}, y1[2][4] = {};
+        unit_pair<KIND>(y0, y1, x.down, sh->down + g0 * bytes, q % n_unit, inter + g0 * p.inter_stride,
+                        sh->down + g1 * bytes, q1 % n_unit, inter + g1 * p.inter_stride, two);
 #pragma unroll
-        for (int c = 0; c < 4; c++) total[0][c] += scale * (acc[0][c] + acc[1][c]);
+        for (int c = 0; c < 4; c++)
+            total[0][c] += sh->weight[g0] * (y0[0][c] + y0[1][c]),
+                total[1][c] += sh->weight[g1] * (y1[0][c] + y1[1][c]);
     }
     nb_single_store(sh->red[0][warp], total);
     nb_single_sync();
@@ -431,6 +506,7 @@ template <int KIND> __device__ static void down(const nb_single_args &p, nb_sing
 __device__ static void attention(const nb_single_args &p, nb_single_shared *sh, nb_single_barrier *barrier)
 {
     nb_cuda_attention a = attention_of(p, sh->layer);
+    a.seq = &sh->attention_seq;
     attend(a, sh);
     nb_single_arrive(barrier), nb_single_wait(barrier);
     add_splits(a, sh);
@@ -448,18 +524,25 @@ __device__ static void mixer_input(const nb_single_args &p, nb_single_shared *sh
 __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh)
 {
     if ((int)blockIdx.x >= p.gdn.n_value_head * (NB_GDN_DIM / 32)) return;
-    nb_cuda_gdn g = gdn_of(p, sh->layer);
+    nb_cuda_gdn g = gdn_of(p, sh->layer, &sh->gdn_seq);
     nb_gdn_fetch_state<32>(g, nb_gdn_open<32>(g, blockIdx.x), &sh->delta.stage);
     asm volatile("cp.async.commit_group;");
 }
 
-__device__ static void open_barriers(const nb_single_args &p, nb_single_shared *sh)
+// Barriers, and what is the same in every layer.
+__device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh)
 {
+    if ((int)threadIdx.x < p.attention.n_rot / 2) {
+        float c, s;
+        sincosf((float)p.attention.seq[0].n_past * __ldg(p.attention.inv_freq + threadIdx.x), &s, &c);
+        sh->rope[threadIdx.x] = make_float2(c * p.attention.rope_factor, s * p.attention.rope_factor);
+    }
     if (threadIdx.x == 0) {
         for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_mbar_init(&sh->full[i], 1), nb_mbar_init(&sh->empty[i], WARPS);
         for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_mbar_init(&sh->gate_full[i], 1);
         nb_mbar_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        sh->gdn_seq = p.gdn.seq[0], sh->attention_seq = p.attention.seq[0];
     }
     __syncthreads();
 }
@@ -475,7 +558,7 @@ __global__ void __launch_bounds__(THREADS + 32, 1) single_kernel(const __grid_co
     nb_single_place at = {0, 0};
     nb_single_barrier barrier;
     nb_touch(p);
-    open_barriers(p, sh);
+    open_shared(p, sh);
     if (threadIdx.x >= THREADS) {
         if (threadIdx.x == THREADS) nb_single_feed(p, sh);
         return;

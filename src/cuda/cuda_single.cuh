@@ -9,14 +9,13 @@
 
 enum {
     NB_SINGLE_THREADS = NB_SINGLE_WARPS * 32, // that compute; one more warp feeds the ring
-    NB_SINGLE_DEPTH = 7,                      // stages of the ring
+    NB_SINGLE_DEPTH = 8,                      // stages of the ring
     NB_SINGLE_STAGE_BYTES = 9 * 1024,         // a slot of 1 KiB for each warp, and NVFP4's scales
     NB_SINGLE_HEAD_MAX = 256,
 };
 
 typedef struct nb_single_team { // attention: of four warps
     nb_exchange exchange;
-    float head[NB_TEAM_WARPS][NB_SINGLE_HEAD_MAX];
     __align__(16) uint16_t q[NB_ATTENTION_COLUMNS][NB_SINGLE_HEAD_MAX];
 } nb_single_team;
 
@@ -38,6 +37,9 @@ typedef struct nb_single_shared {
     __align__(16) nb_cuda_layer layer;
     float sums[NB_SINGLE_WARPS], weight[NB_SINGLE_GROUP_MAX];
     int32_t index[NB_SINGLE_GROUP_MAX];
+    float2 rope[NB_SINGLE_HEAD_MAX / 2];
+    nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
+    nb_attention_seq attention_seq;
     uint64_t full[NB_SINGLE_DEPTH], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
 } nb_single_shared;
 static_assert(sizeof(nb_single_shared) <= 227 * 1024, "what a block may have on Hopper");
@@ -117,56 +119,71 @@ typedef struct nb_single_place { // in the ring, of the warps that compute
     int stage, parity;
 } nb_single_place;
 
-template <int KIND>
-__device__ __forceinline__ void nb_single_read(nb_unit<KIND> *u, const uint8_t *data, const uint8_t *scale)
-{
-    int lane = threadIdx.x & 31;
-#pragma unroll
-    for (int c = 0; c < nb_ring<KIND>::n; c++) u->chunk[c] = *(const uint4 *)(data + c * 512 + lane * 16);
-    u->scale = KIND == NB_KIND_NVFP4 ? *(const uint32_t *)(scale + lane * 4) : 0;
-}
+// What a warp multiplies at a time, in registers: a unit, or half a BF16 tile, with its columns of x.
+template <int KIND> struct nb_single_piece {
+    static constexpr int n_input = KIND == NB_KIND_BF16 ? 1 : 2 * nb_unit<KIND>::n_tile;
+    uint4 chunk[2], b[n_input];
+    uint32_t scale;
+};
 
-// acc += a unit times its columns of x.
+// data, scale: of the slot. u: the slot of the row tile. Without `in` x counts as zero.
 template <int KIND>
-__device__ __forceinline__ void nb_single_unit(float acc[2][4], const nb_unit<KIND> &unit, const nb_cuda_matrix &m,
-                                               int row_tile, int u, const uint16_t *x)
+__device__ __forceinline__ void nb_single_read(nb_single_piece<KIND> *p, const uint8_t *data, const uint8_t *scale,
+                                               const uint16_t *x, int u, bool in)
 {
+    int lane = threadIdx.x & 31, step = KIND == NB_KIND_BF16 ? 1024 : 512;
+    p->chunk[0] = *(const uint4 *)(data + lane * 16), p->chunk[1] = *(const uint4 *)(data + step + lane * 16);
+    if (KIND == NB_KIND_NVFP4) p->scale = *(const uint32_t *)(scale + lane * 4);
+    in = in && lane < 4;
+    const uint16_t *at = KIND == NB_KIND_BF16 ? x + (u >> 1) * NB_CUDA_K_TILE + lane * 16 + (u & 1) * 8
+                                              : x + u * nb_unit<KIND>::n_tile * NB_CUDA_K_TILE + lane * 16;
 #pragma unroll
-    for (int i = 0; i < nb_unit<KIND>::n_tile; i++) {
-        uint32_t a[4][4], b[8];
-        int k_tile = u * nb_unit<KIND>::n_tile + i;
-        nb_tile_input(b, x + k_tile * NB_CUDA_K_TILE, 0, 1);
-        nb_unit_decode<KIND>(unit, i, a);
-        if (nb_has_block_scale<KIND>(m)) {
-            float sum[2][4] = {};
-            float2 s = nb_block_scale(m, row_tile, k_tile);
-#pragma unroll
-            for (int k = 0; k < 4; k++) nb_mma<nb_unit<KIND>::f16>(sum[k & 1], a[k], b[2 * k], b[2 * k + 1]);
-            nb_add_scaled(acc[0], sum[0], s), nb_add_scaled(acc[1], sum[1], s);
-        } else {
-#pragma unroll
-            for (int k = 0; k < 4; k++) nb_mma<nb_unit<KIND>::f16>(acc[k & 1], a[k], b[2 * k], b[2 * k + 1]);
-        }
+    for (int i = 0; i < nb_single_piece<KIND>::n_input; i++) {
+        p->b[i] = make_uint4(0, 0, 0, 0);
+        if (in) p->b[i] = *(const uint4 *)(at + (i >> 1) * NB_CUDA_K_TILE + (i & 1) * 8);
     }
 }
 
-// acc += the warp's slot of a stage times x: a unit, or half a BF16 tile. u: the slot of the row tile.
-template <int KIND>
-__device__ __forceinline__ void nb_single_slot(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
-                                               const uint8_t *stage, const uint16_t *x)
+template <int KIND> __device__ __forceinline__ void nb_single_multiply(float acc[2][4], const nb_single_piece<KIND> &p)
 {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     if (KIND == NB_KIND_BF16) {
-        const uint8_t *half = stage + (warp >> 1) * 2048 + (warp & 1) * 512 + lane * 16;
-        uint4 low = *(const uint4 *)half, high = *(const uint4 *)(half + 1024), b = {};
-        if (lane < 4) b = *(const uint4 *)(x + (u >> 1) * NB_CUDA_K_TILE + lane * 16 + (u & 1) * 8);
+        const uint4 &low = p.chunk[0], &high = p.chunk[1];
         uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
-        nb_mma<false>(acc[0], a0, b.x, b.y), nb_mma<false>(acc[1], a1, b.z, b.w);
+        nb_mma<false>(acc[0], a0, p.b[0].x, p.b[0].y), nb_mma<false>(acc[1], a1, p.b[0].z, p.b[0].w);
         return;
     }
     nb_unit<KIND> unit;
-    nb_single_read<KIND>(&unit, stage + warp * 1024, stage + 8192 + warp * 128);
-    nb_single_unit<KIND>(acc, unit, m, row_tile, u, x);
+    unit.chunk[0] = p.chunk[0], unit.chunk[1] = p.chunk[1], unit.scale = p.scale;
+#pragma unroll
+    for (int i = 0; i < nb_unit<KIND>::n_tile; i++) {
+        uint32_t a[4][4];
+        const uint32_t *b = (const uint32_t *)&p.b[KIND == NB_KIND_BF16 ? 0 : 2 * i];
+        nb_unit_decode<KIND>(unit, i, a);
+#pragma unroll
+        for (int k = 0; k < 4; k++) nb_mma<nb_unit<KIND>::f16>(acc[k & 1], a[k], b[2 * k], b[2 * k + 1]);
+    }
+}
+
+// Two pieces at once, so that the latencies of one hide behind the other's; the second counts if `two`.
+template <int KIND>
+__device__ __forceinline__ void
+nb_single_pair(float acc[2][4], const nb_cuda_matrix &m, int row_tile, const uint8_t *data0, const uint8_t *scale0,
+               int u0, const uint8_t *data1, const uint8_t *scale1, int u1, bool two, const uint16_t *x)
+{
+    nb_single_piece<KIND> p0, p1;
+    float other[2][4] = {};
+    nb_single_read<KIND>(&p0, data0, scale0, x, u0, true), nb_single_read<KIND>(&p1, data1, scale1, x, u1, two);
+    if (nb_has_block_scale<KIND>(m)) { // an FP8 slot is one tile
+        float one[2][4] = {};
+        nb_single_multiply<KIND>(one, p0), nb_single_multiply<KIND>(other, p1);
+        float2 s0 = nb_block_scale(m, row_tile, u0), s1 = nb_block_scale(m, row_tile, u1);
+        nb_add_scaled(acc[0], one[0], s0), nb_add_scaled(acc[1], one[1], s0);
+        nb_add_scaled(acc[0], other[0], s1), nb_add_scaled(acc[1], other[1], s1);
+        return;
+    }
+    nb_single_multiply<KIND>(acc, p0), nb_single_multiply<KIND>(other, p1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) acc[0][c] += other[0][c], acc[1][c] += other[1][c];
 }
 
 __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4])
@@ -175,29 +192,56 @@ __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4
     if (lane % 4 == 0) red[lane / 4] = acc[0][0] + acc[1][0], red[lane / 4 + 8] = acc[0][2] + acc[1][2];
 }
 
-// A warp's part of a row tile; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all kinds: the kernel's code
-// must stay in the instruction cache.
+template <int KIND>
+__device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
+                                                 const uint8_t *stage0, const uint8_t *stage1, bool two,
+                                                 const uint16_t *x)
+{
+    int warp = threadIdx.x >> 5, at = KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024;
+    nb_single_pair<KIND>(acc, m, row_tile, stage0 + at, stage0 + 8192 + warp * 128, u, stage1 + at,
+                         stage1 + 8192 + warp * 128, two ? u + NB_SINGLE_WARPS : u, two, x);
+}
+
+__device__ __forceinline__ void nb_single_next(nb_single_place *at)
+{
+    if (++at->stage == NB_SINGLE_DEPTH) at->stage = 0, at->parity ^= 1;
+}
+
+// A warp's part of a row tile, two stages at a time; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all
+// kinds: the kernel's code must stay in the instruction cache.
 __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix &m,
                                                    int row_tile, float *red)
 {
-    int kind = m.kind;
+    int kind = m.kind, warp = threadIdx.x >> 5;
     int n_slot = kind == NB_KIND_BF16 ? 2 * m.n_k_tile : kind == NB_KIND_NVFP4 ? m.n_k_tile / 2 : m.n_k_tile;
     float acc[2][4] = {};
 #pragma unroll 1
-    for (int u = threadIdx.x >> 5; u - (int)(threadIdx.x >> 5) < n_slot; u += NB_SINGLE_WARPS) {
-        const uint8_t *stage = sh->ring[at->stage];
-        nb_mbar_wait(&sh->full[at->stage], at->parity);
+    for (int first = 0; first < n_slot; first += 2 * NB_SINGLE_WARPS) {
+        bool more = first + NB_SINGLE_WARPS < n_slot; // a second stage
+        int u = first + warp, stage0 = at->stage, stage1 = stage0;
+        nb_mbar_wait(&sh->full[stage0], at->parity);
+        nb_single_next(at);
+        if (more) {
+            stage1 = at->stage;
+            nb_mbar_wait(&sh->full[stage1], at->parity);
+            nb_single_next(at);
+        }
+        const uint8_t *s0 = sh->ring[stage0], *s1 = sh->ring[stage1];
+        bool two = u + NB_SINGLE_WARPS < n_slot;
+        if (!two) s1 = s0;
         if (u < n_slot) {
             switch (kind) {
-            case NB_KIND_BF16: nb_single_slot<NB_KIND_BF16>(acc, m, row_tile, u, stage, sh->x[1]); break;
-            case NB_KIND_FP8_A8: nb_single_slot<NB_KIND_FP8_A8>(acc, m, row_tile, u, stage, sh->x[0]); break;
-            case NB_KIND_FP8_A16: nb_single_slot<NB_KIND_FP8_A16>(acc, m, row_tile, u, stage, sh->x[1]); break;
-            default: nb_single_slot<NB_KIND_NVFP4>(acc, m, row_tile, u, stage, sh->x[1]); break;
+            case NB_KIND_BF16: nb_single_stages<NB_KIND_BF16>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
+            case NB_KIND_FP8_A8: nb_single_stages<NB_KIND_FP8_A8>(acc, m, row_tile, u, s0, s1, two, sh->x[0]); break;
+            case NB_KIND_FP8_A16: nb_single_stages<NB_KIND_FP8_A16>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
+            default: nb_single_stages<NB_KIND_NVFP4>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
             }
         }
         __syncwarp();
-        if ((threadIdx.x & 31) == 0) nb_mbar_arrive(&sh->empty[at->stage]);
-        if (++at->stage == NB_SINGLE_DEPTH) at->stage = 0, at->parity ^= 1;
+        if ((threadIdx.x & 31) == 0) {
+            nb_mbar_arrive(&sh->empty[stage0]);
+            if (more) nb_mbar_arrive(&sh->empty[stage1]);
+        }
     }
     nb_single_store(red, acc);
 }

@@ -53,7 +53,7 @@ static bool serves(const nb_cuda *d)
         major < 9)
         return false;
     if (!nb_cuda_shared_fits(nb_cuda_single_shared_bytes()) || c->hidden_size % 4 || n_q % (2 * NB_CUDA_K_TILE) ||
-        c->num_experts > NB_SINGLE_EXPERT_MAX || (c->head_dim != 128 && c->head_dim != 256))
+        c->num_experts > NB_SINGLE_EXPERT_MAX || (c->head_dim != 128 && c->head_dim != 256) || c->rope.n_rot % 16)
         return false;
     if (c->linear_num_value_heads * 4 > d->n_sm || d->group > NB_ATTENTION_COLUMNS || c->num_key_value_heads > d->n_sm)
         return false;
