@@ -202,6 +202,7 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
             NB_TRY(prepare(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride, err));
         bf16_ready |= bf16 != NULL;
         t.input = f16 ? d->input : d->keep, t.input_stride = stride, t.n_row = d->n_tok;
+        t.e4m3 = at->wgmma && f16;
         for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)
             t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i];
         NB_TRY(at->wgmma ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));

@@ -1,20 +1,22 @@
 // The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
 // tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns, filled by one warpgroup
-// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply 128 rows each: weights are
-// decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each other, so
+// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows each: weights
+// are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each other, so
 // one stores its results while the other multiplies.
 //
+// Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
+// than binary32's precision, so the sums of each stage go to sums in binary32: 128 rows a block, for the registers.
+//
 // Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4), 32 (FP8) or 64 KiB (BF16) of weights, from L2; 8.4 MFLOP.
+// Of e4m3: 16 and 16 KiB; 4.2 MFLOP.
 #include "cuda/cuda_product.h"
 
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_wgmma.cuh"
 
 enum {
-    ROW_TILES = 16, // of a block
     COLUMNS = NB_PRODUCT_COLUMNS,
     STAGE_K = 2 * NB_CUDA_K_TILE,
-    INPUT_BYTES = COLUMNS * STAGE_K * 2,
     RING_BYTES = 200 * 1024,
     CONSUMERS = 2, // warpgroups
     THREADS = (CONSUMERS + 1) * NB_WARPGROUP,
@@ -23,18 +25,26 @@ enum {
     PREPARE_THREADS = 256,
 };
 
-// Bytes of a row tile in a stage: two k tiles of data, then the scales.
-template <int KIND> static constexpr int tile_data = nb_unit<KIND>::n_chunk * 2 * 512;
-template <int KIND> static constexpr int tile_bytes = tile_data<KIND> + (KIND == NB_KIND_NVFP4 ? 128 : 0);
-template <int KIND> static constexpr int stage_bytes = INPUT_BYTES + ROW_TILES *tile_bytes<KIND>;
-template <int KIND> static constexpr int n_stage = RING_BYTES / stage_bytes<KIND>;
+// What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3.
+enum { FORM_E4M3 = NB_KIND_NVFP4 + 1 };
+
+template <int FORM> struct shape {
+    static constexpr bool e4m3 = FORM == FORM_E4M3;
+    static constexpr int kind = e4m3 ? NB_KIND_FP8_A8 : FORM;
+    static constexpr int row_tiles = e4m3 ? 8 : 16; // of a block
+    static constexpr int row_bytes = STAGE_K * (e4m3 ? 1 : 2), input_bytes = COLUMNS * row_bytes;
+    static constexpr int tile_data = nb_unit<kind>::n_chunk * 2 * 512; // of a row tile in a stage, then its scales
+    static constexpr int tile_bytes = tile_data + (kind == NB_KIND_NVFP4 ? 128 : 0);
+    static constexpr int stage_bytes = input_bytes + row_tiles * tile_bytes, n_stage = RING_BYTES / stage_bytes;
+};
 
 #if NB_HAVE_WGMMA
-typedef struct task { // a block's piece of work: row tiles row_first .. + 15 of all matrices, `count` tokens
+typedef struct task { // a block's piece of work: row tiles from row_first on of all matrices, `count` tokens
     int row_first, n_row_tile, expert, first, count;
     bool shared;
 } task;
 
+template <int ROW_TILES>
 __device__ static bool open_task(const nb_tiles_args &t, int i, int n_row_block, int n_task, task *k)
 {
     if (i >= n_task) return false;
@@ -68,53 +78,54 @@ __device__ __forceinline__ static void advance(ring *r, int n)
     if (++r->slot == n) r->slot = 0, r->phase ^= 1;
 }
 
-// One lane's copies of the weights of a stage: of a warp's four row tiles, lanes 0..3 the data, 4..7 the scales.
+// One lane's copies of the weights of a stage: of a warp's row tiles, the first lanes the data, the next the scales.
 typedef struct weight_source {
     const uint8_t *from;
     uint32_t to; // in the stage
     int n_byte;  // of a stage; 0: nothing to copy
 } weight_source;
 
-template <int KIND> __device__ static weight_source open_weights(const nb_tiles_args &t, const task &k)
+template <int FORM> __device__ static weight_source open_weights(const nb_tiles_args &t, const task &k)
 {
-    enum { TILES = ROW_TILES / 4 };
+    enum { TILES = shape<FORM>::row_tiles / 4 };
     int lane = threadIdx.x & 31, slot = threadIdx.x / 32 * TILES + lane % TILES, tile = k.row_first + slot;
     weight_source s = {NULL, 0, 0};
-    if (tile >= k.n_row_tile || lane >= (KIND == NB_KIND_NVFP4 ? 2 * TILES : TILES)) return s;
+    if (tile >= k.n_row_tile || lane >= (FORM == NB_KIND_NVFP4 ? 2 * TILES : TILES)) return s;
     int i = t.n_tile ? 0 : matrix_of(t, tile);
     const nb_cuda_matrix &m = k.shared ? t.shared : t.matrix[i];
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
             n = m.n_k_tile / 2;
     bool scales = lane >= TILES;
-    s.to = INPUT_BYTES + slot * tile_bytes<KIND> + (scales ? tile_data<KIND> : 0);
-    s.n_byte = scales ? 128 : tile_data<KIND>;
+    s.to = shape<FORM>::input_bytes + slot * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
+    s.n_byte = scales ? 128 : shape<FORM>::tile_data;
     s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
                     : (const uint8_t *)(m.data + expert * t.data_stride);
     s.from += row * n * s.n_byte;
     return s;
 }
 
-// Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + 8, ..: 16 of them, whose places in the
-// input the lanes of a half warp hold, one each.
-template <int KIND> __device__ static void produce(const nb_tiles_args &t, ring r, int n_row_block, int n_task)
+// Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as a row has chunks. So
+// the lanes that copy a row hold the places of their rows in the input, one each.
+template <int FORM> __device__ static void produce(const nb_tiles_args &t, ring r, int n_row_block, int n_task)
 {
-    enum { CHUNKS = STAGE_K / 8, STEP = NB_WARPGROUP / CHUNKS, ROWS = COLUMNS / STEP };
-    static_assert(CHUNKS == 16 && ROWS == 16, "a half warp copies a row's chunks and holds the places of its rows");
+    typedef shape<FORM> form;
+    enum { CHUNKS = form::row_bytes / 16, STEP = NB_WARPGROUP / CHUNKS, ROWS = COLUMNS / STEP };
+    static_assert(CHUNKS == ROWS, "a lane for each row");
     int lane = threadIdx.x & 31, chunk = threadIdx.x % CHUNKS, row0 = threadIdx.x / CHUNKS;
     uint32_t to = nb_shared_at(r.stage) + (chunk / 8) * COLUMNS * NB_PANEL_ROW + nb_swizzle(row0, chunk & 7);
     task k;
-    for (int i = blockIdx.x; open_task(t, i, n_row_block, n_task, &k); i += gridDim.x) {
+    for (int i = blockIdx.x; open_task<form::row_tiles>(t, i, n_row_block, n_task, &k); i += gridDim.x) {
         if (k.row_first >= k.n_row_tile) continue;
         int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
         if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
         if (t.n_tile && !t.pair_token && k.shared) row += t.n_pair;
-        uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * 2, column = chunk * 16; // bytes
-        weight_source w = open_weights<KIND>(t, k);
+        uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * (form::row_bytes / STAGE_K), column = chunk * 16;
+        weight_source w = open_weights<FORM>(t, k);
         int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte);
         int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
         for (int step = 0; step < n_step; step++) {
             uint64_t *full = r.full + r.slot;
-            uint32_t stage = r.slot * stage_bytes<KIND>;
+            uint32_t stage = r.slot * form::stage_bytes;
             nb_barrier_wait(r.empty + r.slot, r.phase ^ 1);
             if (lane == 0) nb_barrier_expect(full, n_byte);
             __syncwarp();
@@ -122,12 +133,12 @@ template <int KIND> __device__ static void produce(const nb_tiles_args &t, ring 
             w.from += w.n_byte;
 #pragma unroll 8 // more would take registers that a producer has not got
             for (int j = 0; j < ROWS; j++) {
-                uint32_t at = __shfl_sync(0xffffffffu, place, (lane & 16) | j) + column;
+                uint32_t at = __shfl_sync(0xffffffffu, place, (lane & (32 - CHUNKS)) | j) + column;
                 if (j < n_row) nb_copy_16(to + stage + j * STEP * NB_PANEL_ROW, (const uint8_t *)t.input + at);
             }
-            column += STAGE_K * 2;
+            column += form::row_bytes;
             nb_barrier_arrive_copies(full);
-            advance(&r, n_stage<KIND>);
+            advance(&r, form::n_stage);
         }
     }
 }
@@ -141,7 +152,7 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
     uint32_t all[4][4];
 #pragma unroll
     for (int c = 0; c < n; c++) u.chunk[at * n + c] = *(const uint4 *)(tile + (i * n + c) * 512 + lane * 16);
-    if (KIND == NB_KIND_NVFP4) u.scale = *(const uint32_t *)(tile + tile_data<KIND> + lane * 4);
+    if (KIND == NB_KIND_NVFP4) u.scale = *(const uint32_t *)(tile + shape<KIND>::tile_data + lane * 4);
     nb_unit_decode<KIND>(u, at, all);
 #pragma unroll
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
@@ -152,11 +163,12 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
 // other.
 template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][N / 2], ring *r, int n_step)
 {
+    typedef shape<KIND> form;
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
     uint32_t a[2][2][2][4]; // [parity][row tile][mma step]
     for (int step = 0; step < n_step; step++) {
-        const uint8_t *stage = r->stage + r->slot * stage_bytes<KIND>;
-        const uint8_t *tile = stage + INPUT_BYTES + (group * 8 + warp) * tile_bytes<KIND>;
+        const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
+        const uint8_t *tile = stage + form::input_bytes + (group * 8 + warp) * form::tile_bytes;
         nb_barrier_wait(r->full + r->slot, r->phase);
         nb_fence_async();
 #pragma unroll
@@ -164,7 +176,7 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
             int i = part / 2, half = part % 2;
             uint64_t panel = nb_panel(nb_shared_at(stage) + i * COLUMNS * NB_PANEL_ROW) + 4 * half;
 #pragma unroll
-            for (int b = 0; b < 2; b++) read_weights<KIND>(tile + b * 4 * tile_bytes<KIND>, i, half, a[half][b]);
+            for (int b = 0; b < 2; b++) read_weights<KIND>(tile + b * 4 * form::tile_bytes, i, half, a[half][b]);
             nb_wgmma_fence();
 #pragma unroll
             for (int s = 0; s < 2; s++)
@@ -175,10 +187,40 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
             if (part == 0 && step) nb_barrier_arrive(r->empty + last);
         }
         last = r->slot;
-        advance(r, n_stage<KIND>);
+        advance(r, form::n_stage);
     }
     nb_wgmma_wait<0>();
     nb_barrier_arrive(r->empty + last);
+}
+
+// sum: rows of this warp's row tile by COLUMNS tokens.
+__device__ __forceinline__ void consume_e4m3(float sum[COLUMNS / 2], ring *r, int n_step)
+{
+    typedef shape<FORM_E4M3> form;
+    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1;
+    float part[COLUMNS / 2] = {};
+    for (int step = 0; step < n_step; step++) {
+        const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
+        const uint8_t *tile = stage + form::input_bytes + (group * 4 + warp) * form::tile_bytes + lane * 16;
+        uint64_t panel = nb_panel(nb_shared_at(stage));
+        nb_barrier_wait(r->full + r->slot, r->phase);
+        nb_fence_async();
+        uint4 low[2] = {*(const uint4 *)tile, *(const uint4 *)(tile + 1024)},
+              high[2] = {*(const uint4 *)(tile + 512), *(const uint4 *)(tile + 1536)};
+        uint32_t a[4][4] = {{low[0].x, high[0].x, low[0].y, high[0].y},
+                            {low[0].z, high[0].z, low[0].w, high[0].w},
+                            {low[1].x, high[1].x, low[1].y, high[1].y},
+                            {low[1].z, high[1].z, low[1].w, high[1].w}};
+        nb_wgmma_fence();
+#pragma unroll
+        for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
+        nb_wgmma_commit();
+        nb_wgmma_wait<0>();
+        nb_barrier_arrive(r->empty + r->slot);
+#pragma unroll
+        for (int i = 0; i < COLUMNS / 2; i++) sum[i] += part[i];
+        advance(r, form::n_stage);
+    }
 }
 
 __device__ __forceinline__ uint32_t transpose_8x8(uint32_t v)
@@ -279,39 +321,68 @@ template <int N> __device__ static void store_f32(const row_tile &r, const float
     }
 }
 
-template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
+template <bool PAIRED, int N>
+__device__ static void store_tile(const nb_tiles_args &t, const task &k, int tile, const float *acc)
+{
+    if (tile >= k.n_row_tile) return;
+    row_tile to = open_row_tile(t, k, tile);
+    if (PAIRED)
+        store_gated<N>(t, to, acc);
+    else if (to.o.kind == NB_OUT_BF16)
+        store_bf16<N>(to, acc);
+    else
+        store_f32<N>(to, acc);
+}
+
+template <int KIND, bool PAIRED, int N>
+__device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
 {
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
     int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
     float acc[2][N / 2] = {};
     consume<KIND, N>(acc, r, n_step);
 #pragma unroll
-    for (int b = 0; b < 2; b++) {
-        int tile = k.row_first + group * 8 + b * 4 + warp;
-        if (tile >= k.n_row_tile) continue;
-        row_tile to = open_row_tile(t, k, tile);
-        if (PAIRED)
-            store_gated<N>(t, to, acc[b]);
-        else if (to.o.kind == NB_OUT_BF16)
-            store_bf16<N>(to, acc[b]);
-        else
-            store_f32<N>(to, acc[b]);
-    }
+    for (int b = 0; b < 2; b++) store_tile<PAIRED, N>(t, k, k.row_first + group * 8 + b * 4 + warp, acc[b]);
+}
+
+__device__ static void run_task_e4m3(const nb_tiles_args &t, const task &k, ring *r)
+{
+    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
+    float sum[COLUMNS / 2] = {};
+    consume_e4m3(sum, r, t.matrix[0].n_k_tile / 2);
+    store_tile<false, COLUMNS>(t, k, k.row_first + group * 4 + warp, sum);
+}
+
+template <int FORM, bool PAIRED>
+__device__ static void run_any(const nb_tiles_args &t, const task &k, ring *r)
+{
+    if constexpr (shape<FORM>::e4m3)
+        run_task_e4m3(t, k, r);
+    else if (k.count > 96)
+        run_task<FORM, PAIRED, 128>(t, k, r);
+    else if (k.count > 64)
+        run_task<FORM, PAIRED, 96>(t, k, r);
+    else if (k.count > 32)
+        run_task<FORM, PAIRED, 64>(t, k, r);
+    else
+        run_task<FORM, PAIRED, 32>(t, k, r);
 }
 #endif
 
-template <int KIND, bool PAIRED>
+template <int FORM, bool PAIRED>
 __global__ void __launch_bounds__(THREADS, 1)
     product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column)
 {
 #if NB_HAVE_WGMMA
+    typedef shape<FORM> form;
     extern __shared__ uint8_t smem[];
-    __shared__ uint64_t full[n_stage<KIND>], empty[n_stage<KIND>];
+    __shared__ uint64_t full[form::n_stage], empty[form::n_stage];
     ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
     if (threadIdx.x == 0) {
-        for (int i = 0; i < n_stage<KIND>; i++)
-            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32),
-                nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP);
+        for (int i = 0; i < form::n_stage; i++) {
+            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32);
+            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP);
+        }
         nb_barrier_init_done();
     }
     __syncthreads();
@@ -320,41 +391,45 @@ __global__ void __launch_bounds__(THREADS, 1)
     int n_task = n_row_block * (t.n_tile ? *t.n_tile : n_column);
     if (threadIdx.x < NB_WARPGROUP) {
         nb_registers_fewer<REGISTERS_PRODUCER>();
-        produce<KIND>(t, r, n_row_block, n_task);
+        produce<FORM>(t, r, n_row_block, n_task);
     } else {
         nb_registers_more<REGISTERS_CONSUMER>();
         task k;
-        for (int i = blockIdx.x; open_task(t, i, n_row_block, n_task, &k); i += gridDim.x) {
-            if (k.row_first >= k.n_row_tile) continue;
-            if (k.count > 96)
-                run_task<KIND, PAIRED, 128>(t, k, &r);
-            else if (k.count > 64)
-                run_task<KIND, PAIRED, 96>(t, k, &r);
-            else if (k.count > 32)
-                run_task<KIND, PAIRED, 64>(t, k, &r);
-            else
-                run_task<KIND, PAIRED, 32>(t, k, &r);
-        }
+        for (int i = blockIdx.x; open_task<form::row_tiles>(t, i, n_row_block, n_task, &k); i += gridDim.x)
+            if (k.row_first < k.n_row_tile) run_any<FORM, PAIRED>(t, k, &r);
     }
 #endif
 }
 
-// A token's row by a block: natural order in shared memory, then out in 16-byte chunks.
-template <bool F16>
-__device__ static void prepare_row(const nb_cuda_source &s, const nb_source_ahead &ahead, float inverse, uint16_t *row,
-                                   uint16_t *out, int stride, float *sums)
+// Four e4m3 values in f16 to their codes.
+__device__ __forceinline__ uint32_t codes_of(uint2 four)
 {
-    nb_source_rows<F16>(s, ahead, blockIdx.x, 1, inverse, row, stride, stride, sums);
+    float2 low = __half22float2(*(__half2 *)&four.x), high = __half22float2(*(__half2 *)&four.y);
+    return nb_e4m3x2_from_f32(low.x, low.y) | nb_e4m3x2_from_f32(high.x, high.y) << 16;
+}
+
+// A token's row by a block: natural order in shared memory, then out in 16-byte chunks. e4m3: one byte each; a chunk is
+// an mma step's half of the columns of four lanes, as with 16 bits.
+template <bool E4M3>
+__device__ static void prepare_row(const nb_cuda_source &s, const nb_source_ahead &ahead, float inverse, uint16_t *row,
+                                   void *out, int stride, float *sums)
+{
+    uint4 *to = (uint4 *)out + (int64_t)blockIdx.x * stride / (E4M3 ? 16 : 8);
+    nb_source_rows<E4M3>(s, ahead, blockIdx.x, 1, inverse, row, stride, stride, sums);
     __syncthreads();
-    for (int i = threadIdx.x; i < stride / 8; i += blockDim.x) {
-        int k_tile = i / 8, step = i / 2 % 4, half = i % 2;
-        const uint32_t *word = (const uint32_t *)row + k_tile * 32 + step * 2 + half;
-        ((uint4 *)(out + (int64_t)blockIdx.x * stride))[i] = make_uint4(word[0], word[8], word[16], word[24]);
+    for (int i = threadIdx.x; i < stride / (E4M3 ? 16 : 8); i += blockDim.x) {
+        if (E4M3) {
+            const uint2 *four = (const uint2 *)row + i / 4 * 16 + i % 4;
+            to[i] = make_uint4(codes_of(four[0]), codes_of(four[4]), codes_of(four[8]), codes_of(four[12]));
+        } else {
+            const uint32_t *word = (const uint32_t *)row + i / 8 * 32 + i % 8;
+            to[i] = make_uint4(word[0], word[8], word[16], word[24]);
+        }
     }
     __syncthreads();
 }
 
-__global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *f16,
+__global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *e4m3,
                                        uint16_t *bf16, int stride)
 {
     extern __shared__ __align__(16) uint16_t row[];
@@ -363,27 +438,34 @@ __global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s,
     nb_source_ahead ahead;
     nb_source_preload(s, &ahead);
     nb_grid_wait();
-    if (f16) prepare_row<true>(s, ahead, inverse, row, f16, stride, sums);
+    if (e4m3) prepare_row<true>(s, ahead, inverse, row, e4m3, stride, sums);
     if (bf16) prepare_row<false>(s, ahead, 1.0f, row, bf16, stride, sums);
 }
 
-template <int KIND>
-static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_block, int n_column, nb_error *err)
+template <int FORM, bool PAIRED>
+static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
 {
-    int n_task = n_row_block * n_column, grid = n_task < at->n_sm ? n_task : at->n_sm;
-    auto kernel = t->matrix[0].paired ? product_kernel<KIND, true> : product_kernel<KIND, false>;
-    return nb_cuda_start(at, kernel, grid, THREADS, n_stage<KIND> * stage_bytes<KIND> + 1024, err, *t, n_row_block,
-                         n_column);
+    int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column,
+        grid = n_task < at->n_sm ? n_task : at->n_sm;
+    return nb_cuda_start(at, product_kernel<FORM, PAIRED>, grid, THREADS,
+                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column);
+}
+
+template <int KIND>
+static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
+{
+    if (t->matrix[0].paired) return start<KIND, true>(at, t, n_row_tile, n_column, err);
+    return start<KIND, false>(at, t, n_row_tile, n_column, err);
 }
 
 static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
 {
-    int n_row_block = nb_ceil_div(n_row_tile, ROW_TILES);
+    if (t->e4m3) return start<FORM_E4M3, false>(at, t, n_row_tile, n_column, err);
     switch (t->matrix[0].kind) {
-    case NB_KIND_BF16: return start<NB_KIND_BF16>(at, t, n_row_block, n_column, err);
-    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8>(at, t, n_row_block, n_column, err);
-    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16>(at, t, n_row_block, n_column, err);
-    default: return start<NB_KIND_NVFP4>(at, t, n_row_block, n_column, err);
+    case NB_KIND_BF16: return start_paired<NB_KIND_BF16>(at, t, n_row_tile, n_column, err);
+    case NB_KIND_FP8_A8: return start_paired<NB_KIND_FP8_A8>(at, t, n_row_tile, n_column, err);
+    case NB_KIND_FP8_A16: return start_paired<NB_KIND_FP8_A16>(at, t, n_row_tile, n_column, err);
+    default: return start_paired<NB_KIND_NVFP4>(at, t, n_row_tile, n_column, err);
     }
 }
 
@@ -404,10 +486,10 @@ int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile,
 }
 
 int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
-                       uint16_t *f16, uint16_t *bf16, int stride, nb_error *err)
+                       uint16_t *e4m3, uint16_t *bf16, int stride, nb_error *err)
 {
     return nb_cuda_start(at, product_prepare_kernel, n_tok, PREPARE_THREADS, (size_t)stride * sizeof(uint16_t), err,
-                         *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, f16, bf16, stride);
+                         *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, e4m3, bf16, stride);
 }
 
 bool nb_product_serves(const nb_cuda_matrix *m)

@@ -23,9 +23,15 @@ __host__ __device__ __forceinline__ int nb_product_place(int c)
     return (c & ~63) | (c >> 2 & 3) << 4 | (c >> 1 & 1) << 3 | (c >> 4 & 3) << 1 | (c & 1);
 }
 
-// As nb_cuda_prepare_run, in the order of nb_product_place.
+// Where column c of an e4m3 input is stored.
+__host__ __device__ __forceinline__ int nb_product_place_e4m3(int c)
+{
+    return (c & ~63) | (c >> 3 & 1) << 5 | (c >> 2 & 1) << 4 | (c >> 4 & 3) << 2 | (c & 3);
+}
+
+// As nb_cuda_prepare_run, in the order of nb_product_place; for W8A8 as e4m3 codes, of nb_product_place_e4m3.
 int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
-                       uint16_t *f16, uint16_t *bf16, int stride, nb_error *err);
+                       uint16_t *e4m3, uint16_t *bf16, int stride, nb_error *err);
 
 int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
 int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int max_tile, nb_error *err);

@@ -19,6 +19,7 @@ typedef struct nb_tiles_args {
     const float *multiplier_low, *multiplier_high; // [n_expert], or NULL: the matrix's own
     const uint16_t *input;                         // [.][input_stride] bf16 or f16
     int input_stride, n_row;                       // n_row: dense: tokens
+    int e4m3;                                      // input holds codes (cuda_product.h)
     const int32_t *n_tile;                         // grouped: [1]; NULL: dense
     const nb_cuda_tile *tile;
     const int32_t *pair_token; // grouped: input row of a pair; NULL: the pair itself

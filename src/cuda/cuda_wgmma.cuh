@@ -191,6 +191,17 @@ template <bool F16> __device__ __forceinline__ void nb_wgmma_64(float d[32], uin
     else
         NB_WGMMA_SS_64("bf16");
 }
+
+// d[64][128] (+)= a[64][32] b[128][32]^T of e4m3 codes. a: four codes of a row in each register, in the places of the two
+// 16-bit values of nb_mma. Sums have fewer bits than binary32.
+__device__ __forceinline__ void nb_wgmma_e4m3(float d[64], const uint32_t a[4], uint64_t panel, int keep)
+{
+    asm volatile("{\n.reg .pred keep;\nsetp.ne.b32 keep, %69, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {" NB_REGS_64 "}, {%64,%65,%66,%67}, %68, keep, 1, "
+                 "1;\n}"
+                 : NB_OUT_64(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(panel), "r"(keep));
+}
 #endif
 
 #endif
