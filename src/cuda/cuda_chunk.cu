@@ -5,6 +5,7 @@
 #include "cuda/cuda_chunk.h"
 
 #include "cuda/cuda_source.cuh"
+#include "cuda/cuda_wgmma.cuh"
 
 enum {
     THREADS = 256,      // of prepare_kernel
@@ -345,27 +346,28 @@ typedef struct walk {
     int64_t chunk_first;
 } walk;
 
-// Copies chunk i of the sequence; in flight when it returns.
+// Copies chunk i of the sequence by THREADS_ threads; in flight when it returns.
+template <int THREADS_>
 __device__ static void copy_chunk(const nb_cuda_gdn &p, const scratch &from, const walk &w, int i, walk_stage *to)
 {
     int64_t key = ((w.chunk_first + i) * p.n_key_head + w.key_head) * CHUNK * DIM,
             value = (w.chunk_first + i) * p.n_value_head + w.head;
     int tid = threadIdx.x;
 #pragma unroll
-    for (int j = tid; j < CHUNK * DIM / 8; j += WALK_THREADS) {
+    for (int j = tid; j < CHUNK * DIM / 8; j += THREADS_) {
         int row = j / (DIM / 8), c = j % (DIM / 8) * 8;
         copy_16(to->q + row * LD_HALF + c, from.q + key + j * 8);
         copy_16(to->k + row * LD_HALF + c, from.k + key + j * 8);
     }
 #pragma unroll
-    for (int j = tid; j < CHUNK * CHUNK / 4; j += WALK_THREADS)
+    for (int j = tid; j < CHUNK * CHUNK / 4; j += THREADS_)
         copy_16(to->inverse + j / (CHUNK / 4) * LD_PRODUCT + j % (CHUNK / 4) * 4,
                 from.inverse + value * CHUNK * CHUNK + j * 4);
 #pragma unroll
-    for (int j = tid; j < CHUNK * CHUNK / 8; j += WALK_THREADS)
+    for (int j = tid; j < CHUNK * CHUNK / 8; j += THREADS_)
         copy_16(to->qk + j / (CHUNK / 8) * LD_PRODUCT + j % (CHUNK / 8) * 8, from.qk + value * CHUNK * CHUNK + j * 8);
     if (tid < CHUNK / 2) copy_16(to->gate + tid * 2, from.gate + value * CHUNK + tid * 2);
-    for (int j = tid; j < (CHUNK + TAPS) * SLICE / 8; j += WALK_THREADS) {
+    for (int j = tid; j < (CHUNK + TAPS) * SLICE / 8; j += THREADS_) {
         int row = j / (SLICE / 8), tok = i * CHUNK + row - TAPS;
         const uint16_t *raw = tok < w.s.n_new ? raw_input(p, w.s, tok, w.n_channel) : NULL;
         uint16_t *at = to->value + row * SLICE + j % (SLICE / 8) * 8;
@@ -377,10 +379,10 @@ __device__ static void copy_chunk(const nb_cuda_gdn &p, const scratch &from, con
     asm volatile("cp.async.commit_group;");
 }
 
-// Convolution and silu of the block's columns of v: one column and four tokens a thread.
-__device__ static void convolve_values(const walk_stage *x, float4 weight, float *v)
+// Convolution and silu of the block's columns of v: one column and a few tokens a thread.
+template <int THREADS_> __device__ static void convolve_values(const walk_stage *x, float4 weight, float *v)
 {
-    enum { N = CHUNK * SLICE / WALK_THREADS };
+    enum { N = CHUNK * SLICE / THREADS_ };
     int column = threadIdx.x % SLICE, first = threadIdx.x / SLICE * N;
     float in[N + TAPS];
 #pragma unroll
@@ -548,24 +550,31 @@ __device__ static void store_state(const walk &w, const place &o, float *state, 
             *(float2 *)(state + (row + 8 * h) * DIM + column + n * 8) = make_float2(s[n][2 * h], s[n][2 * h + 1]);
 }
 
-// Block (value head and slice, chunked sequence): all its chunks, S in registers.
-__global__ void __launch_bounds__(WALK_THREADS, 1) walk_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
+// Block (value head and slice, chunked sequence).
+__device__ static walk open_walk(const nb_cuda_gdn &p)
 {
-    extern __shared__ __align__(16) uint8_t smem[];
-    walk_shared *x = (walk_shared *)smem;
-    nb_grid_release();
-    nb_grid_wait();
     nb_gdn_walk which = p.walk[blockIdx.y];
     walk w;
     w.s = p.seq[which.seq], w.chunk_first = which.chunk_first;
     w.head = blockIdx.x / (DIM / SLICE), w.column = blockIdx.x % (DIM / SLICE) * SLICE;
     w.key_head = w.head / (p.n_value_head / p.n_key_head), w.n_channel = (2 * p.n_key_head + p.n_value_head) * DIM;
     w.value_channel = 2 * p.n_key_head * DIM + w.head * DIM + w.column;
+    return w;
+}
+
+// All chunks of a walk, S in registers.
+__global__ void __launch_bounds__(WALK_THREADS, 1) walk_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
+{
+    extern __shared__ __align__(16) uint8_t smem[];
+    walk_shared *x = (walk_shared *)smem;
+    nb_grid_release();
+    nb_grid_wait();
+    walk w = open_walk(p);
     float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM, s[2][4];
     int n_chunk = (w.s.n_new + CHUNK - 1) / CHUNK;
     place o = my_place();
     float4 weight = __ldg((const float4 *)(p.conv1d + (w.value_channel + threadIdx.x % SLICE) * NB_GDN_KERNEL));
-    copy_chunk(p, from, w, 0, &x->stage[0]);
+    copy_chunk<WALK_THREADS>(p, from, w, 0, &x->stage[0]);
     load_state(p, w, o, state, s);
     for (int i = 0; i < n_chunk; i++) {
         const walk_stage *stage = &x->stage[i & 1];
@@ -573,8 +582,8 @@ __global__ void __launch_bounds__(WALK_THREADS, 1) walk_kernel(const __grid_cons
         share_state(x, o, s);
         asm volatile("cp.async.wait_group 0;" ::: "memory");
         __syncthreads();
-        if (i + 1 < n_chunk) copy_chunk(p, from, w, i + 1, &x->stage[(i + 1) & 1]);
-        convolve_values(stage, weight, x->v);
+        if (i + 1 < n_chunk) copy_chunk<WALK_THREADS>(p, from, w, i + 1, &x->stage[(i + 1) & 1]);
+        convolve_values<WALK_THREADS>(stage, weight, x->v);
         read_state(x, stage, o, c);
         __syncthreads();
         if (o.warp % 8 < 4) write_rest(x, stage, o, c);
@@ -587,10 +596,173 @@ __global__ void __launch_bounds__(WALK_THREADS, 1) walk_kernel(const __grid_cons
     store_state(w, o, state, s);
 }
 
+// The same by wgmma (sm_90a). The first warpgroup takes the rows of k through r and the substitution, the second those
+// of q to the output; each owns half of the rows of S. Right sides lie in panels of 32 values of k, transposed: 32
+// columns a row. Their k is in the order of widen (k_place). So each operand is read once from shared memory.
+enum { TF32_PANEL_K = NB_PANEL_ROW / 4, TF32_PANEL = SLICE * NB_PANEL_ROW };
+
+typedef struct wgmma_shared {
+    uint8_t s[DIM / TF32_PANEL_K][TF32_PANEL], r[CHUNK / TF32_PANEL_K][TF32_PANEL], n[CHUNK / TF32_PANEL_K][TF32_PANEL],
+        d[CHUNK / TF32_PANEL_K][TF32_PANEL]; // as in walk_shared
+    walk_stage stage[2];
+    float v[CHUNK * (SLICE + 1)];
+} wgmma_shared;
+
+#if NB_HAVE_WGMMA
+// Element (k, column) of a right side.
+__device__ __forceinline__ static float *in_panel(uint8_t (*panel)[TF32_PANEL], int k, int column)
+{
+    int at = (k & ~7) | (k & 1) << 2 | (k >> 1 & 3); // k_place
+    return (float *)(panel[at / TF32_PANEL_K] + nb_swizzle(column, at % TF32_PANEL_K / 4)) + at % 4;
+}
+
+// c[64][SLICE] += a panels, a: 2 * N fragments of eight columns.
+template <int N>
+__device__ __forceinline__ static void multiply_panels(float c[SLICE / 2], const float a[N][2][4],
+                                                       uint8_t (*panel)[TF32_PANEL])
+{
+    nb_wgmma_fence();
+#pragma unroll
+    for (int s = 0; s < N; s++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+            nb_wgmma_tf32(c, a[s][half], nb_panel(nb_shared_at(panel[s / 2])) + s % 2 * 4 + half * 2);
+    nb_wgmma_commit();
+    nb_wgmma_wait<0>();
+}
+
+template <int N, bool TRANSPOSED>
+__device__ __forceinline__ static void load_fragments(float a[N][2][4], const __half *row, int stride)
+{
+#pragma unroll
+    for (int s = 0; s < N; s++) {
+        uint32_t raw[4];
+        load_matrices<TRANSPOSED>(raw, row + s * stride);
+        widen(raw, a[s]);
+    }
+}
+
+// r = beta (v - e^G k S), then n = T r and its decayed form; by the first warpgroup.
+__device__ static void substitute(wgmma_shared *x, const walk_stage *stage, const float c[SLICE / 2], int row)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    float a[CHUNK / 16][2][4], n[SLICE / 2] = {}, last = stage->gate[CHUNK - 1].x;
+#pragma unroll
+    for (int j = 0; j < SLICE / 2; j++) {
+        int i = row + g + 8 * (j >> 1 & 1), column = j / 4 * 8 + 2 * t + (j & 1);
+        float2 gate = stage->gate[i];
+        *in_panel(x->r, i, column) = tf32(gate.y * (x->v[i * (SLICE + 1) + column] - expf(gate.x) * c[j]));
+    }
+    const float *left = stage->inverse + (row + g) * LD_PRODUCT + 2 * t;
+#pragma unroll
+    for (int s = 0; s < CHUNK / 8; s++) {
+        float2 low = *(const float2 *)(left + s * 8), high = *(const float2 *)(left + 8 * LD_PRODUCT + s * 8);
+        bool in = s * 8 < row + 16; // T is lower triangular; what is above was never written
+        float *f = a[s / 2][s % 2];
+        f[0] = in ? low.x : 0, f[1] = in ? high.x : 0, f[2] = in ? low.y : 0, f[3] = in ? high.y : 0;
+    }
+    nb_fence_async();
+    nb_group_barrier();
+    multiply_panels<CHUNK / 16>(n, a, x->r);
+#pragma unroll
+    for (int j = 0; j < SLICE / 2; j++) {
+        int i = row + g + 8 * (j >> 1 & 1), column = j / 4 * 8 + 2 * t + (j & 1);
+        *in_panel(x->n, i, column) = tf32(n[j]);
+        *in_panel(x->d, i, column) = tf32(n[j] * expf(last - stage->gate[i].x));
+    }
+    nb_fence_async();
+}
+
+// o = e^G q S + (products of q and k) N; by the second warpgroup.
+__device__ static void write_rows(const nb_cuda_gdn &p, const walk &w, wgmma_shared *x, const walk_stage *stage,
+                                  int i_chunk, float c[SLICE / 2], int row)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    float a[CHUNK / 16][2][4], decay[2] = {expf(stage->gate[row + g].x), expf(stage->gate[row + g + 8].x)};
+#pragma unroll
+    for (int j = 0; j < SLICE / 2; j++) c[j] *= decay[j >> 1 & 1];
+    load_fragments<CHUNK / 16, false>(a, stage->qk + (row + (lane & 15)) * LD_PRODUCT + (lane >> 4) * 8, 16);
+    multiply_panels<CHUNK / 16>(c, a, x->n);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int tok = i_chunk * CHUNK + row + 8 * h + g;
+        if (tok >= w.s.n_new) continue;
+        float *out = p.out + ((int64_t)(w.s.tok_first + tok) * p.n_value_head + w.head) * DIM + w.column + 2 * t;
+#pragma unroll
+        for (int n = 0; n < SLICE / 8; n++)
+            *(float2 *)(out + n * 8) = make_float2(c[4 * n + 2 * h], c[4 * n + 2 * h + 1]);
+    }
+}
+
+// A lane's part of S: rows row and row + 8.
+__device__ static void load_rows(const nb_cuda_gdn &p, const walk &w, const float *state, int row, float s[SLICE / 2])
+{
+    int column = w.column + 2 * (threadIdx.x & 3);
+    const float *journal =
+        p.journal + w.s.slot * p.slot_floats + (int64_t)w.head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
+#pragma unroll
+    for (int j = 0; j < SLICE / 2; j++)
+        s[j] = w.s.n_past == w.s.n_keep ? 0.0f : state[(row + 8 * (j >> 1 & 1)) * DIM + column + j / 4 * 8 + (j & 1)];
+    for (int r = 0; r < w.s.n_keep; r++, journal += NB_GDN_JOURNAL_FLOATS) {
+        float decay = expf(journal[2 * DIM]), k[2] = {journal[row], journal[row + 8]};
+#pragma unroll
+        for (int j = 0; j < SLICE / 2; j++)
+            s[j] = decay * s[j] + k[j >> 1 & 1] * journal[DIM + column + j / 4 * 8 + (j & 1)];
+    }
+}
+#endif
+
+__global__ void __launch_bounds__(THREADS, 1) walk_wgmma_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
+{
+#if NB_HAVE_WGMMA
+    extern __shared__ uint8_t smem[];
+    wgmma_shared *x = (wgmma_shared *)(smem + (1024 - nb_shared_at(smem) % 1024) % 1024);
+    nb_grid_release();
+    nb_grid_wait();
+    walk w = open_walk(p);
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = warp % 4 * 16, mine = warp * 16 + (lane >> 2),
+        n_chunk = (w.s.n_new + CHUNK - 1) / CHUNK;
+    bool keys = warp < 4;
+    float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM, s[SLICE / 2];
+    float4 weight = __ldg((const float4 *)(p.conv1d + (w.value_channel + threadIdx.x % SLICE) * NB_GDN_KERNEL));
+    copy_chunk<THREADS>(p, from, w, 0, &x->stage[0]);
+    load_rows(p, w, state, mine, s);
+    for (int i = 0; i < n_chunk; i++) {
+        const walk_stage *stage = &x->stage[i & 1];
+        float c[SLICE / 2] = {}, a[DIM / 16][2][4], k[CHUNK / 16][2][4];
+#pragma unroll
+        for (int j = 0; j < SLICE / 2; j++)
+            *in_panel(x->s, mine + 8 * (j >> 1 & 1), j / 4 * 8 + 2 * (lane & 3) + (j & 1)) = tf32(s[j]);
+        nb_fence_async();
+        asm volatile("cp.async.wait_group 0;" ::: "memory");
+        __syncthreads();
+        if (i + 1 < n_chunk) copy_chunk<THREADS>(p, from, w, i + 1, &x->stage[(i + 1) & 1]);
+        convolve_values<THREADS>(stage, weight, x->v);
+        load_fragments<DIM / 16, false>(
+            a, (keys ? stage->k : stage->q) + (row + (lane & 15)) * LD_HALF + (lane >> 4) * 8, 16);
+        multiply_panels<DIM / 16>(c, a, x->s);
+        __syncthreads();
+        if (keys) substitute(x, stage, c, row);
+        load_fragments<CHUNK / 16, true>(
+            k, stage->k + ((lane >> 4) * 8 + (lane & 7)) * LD_HALF + warp * 16 + (lane >> 3 & 1) * 8, 16 * LD_HALF);
+        __syncthreads();
+        if (!keys) write_rows(p, w, x, stage, i, c, row);
+        float decay = expf(stage->gate[CHUNK - 1].x);
+#pragma unroll
+        for (int j = 0; j < SLICE / 2; j++) s[j] *= decay;
+        multiply_panels<CHUNK / 16>(s, k, x->d);
+    }
+#pragma unroll
+    for (int j = 0; j < SLICE / 2; j++)
+        state[(mine + 8 * (j >> 1 & 1)) * DIM + w.column + j / 4 * 8 + 2 * (lane & 3) + (j & 1)] = s[j];
+#endif
+}
+
 int nb_gdn_chunks_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
 {
     scratch s = carve(p->scratch, p->n_chunk, p->n_key_head, p->n_value_head);
     dim3 chunks(p->n_chunk, p->n_key_head), walks(p->n_value_head * (DIM / SLICE), p->n_walk);
     NB_TRY(nb_cuda_start(at, prepare_kernel, chunks, THREADS, sizeof(prepare_shared), err, *p, s));
+    if (at->wgmma) return nb_cuda_start(at, walk_wgmma_kernel, walks, THREADS, sizeof(wgmma_shared) + 1024, err, *p, s);
     return nb_cuda_start(at, walk_kernel, walks, WALK_THREADS, sizeof(walk_shared), err, *p, s);
 }

@@ -127,7 +127,7 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
     if (d->time)
         NB_TRY(nb_cuda_times_run(d, &m, err));
     else
-        NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, 0, err));
+        NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, d->tap == NULL, err));
     NB_TRY(fetch_results(d, b, &m, f, err));
     d->n_submitted++;
     return NB_OK;

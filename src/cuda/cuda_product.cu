@@ -1,8 +1,8 @@
 // The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
 // tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns, filled by one warpgroup
-// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows each: weights
-// are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each other, so
-// one stores its results while the other multiplies.
+// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows each:
+// weights are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each
+// other, so one stores its results while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
 // than binary32's precision, so the sums of each stage go to sums in binary32: 128 rows a block, for the registers.
@@ -334,8 +334,7 @@ __device__ static void store_tile(const nb_tiles_args &t, const task &k, int til
         store_f32<N>(to, acc);
 }
 
-template <int KIND, bool PAIRED, int N>
-__device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
+template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
 {
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
     int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
@@ -353,8 +352,7 @@ __device__ static void run_task_e4m3(const nb_tiles_args &t, const task &k, ring
     store_tile<false, COLUMNS>(t, k, k.row_first + group * 4 + warp, sum);
 }
 
-template <int FORM, bool PAIRED>
-__device__ static void run_any(const nb_tiles_args &t, const task &k, ring *r)
+template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_args &t, const task &k, ring *r)
 {
     if constexpr (shape<FORM>::e4m3)
         run_task_e4m3(t, k, r);

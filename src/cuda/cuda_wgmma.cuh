@@ -192,15 +192,31 @@ template <bool F16> __device__ __forceinline__ void nb_wgmma_64(float d[32], uin
         NB_WGMMA_SS_64("bf16");
 }
 
-// d[64][128] (+)= a[64][32] b[128][32]^T of e4m3 codes. a: four codes of a row in each register, in the places of the two
-// 16-bit values of nb_mma. Sums have fewer bits than binary32.
+// d[64][128] (+)= a[64][32] b[128][32]^T of e4m3 codes. a: four codes of a row in each register, in the places of the
+// two 16-bit values of nb_mma. Sums have fewer bits than binary32.
 __device__ __forceinline__ void nb_wgmma_e4m3(float d[64], const uint32_t a[4], uint64_t panel, int keep)
 {
     asm volatile("{\n.reg .pred keep;\nsetp.ne.b32 keep, %69, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {" NB_REGS_64 "}, {%64,%65,%66,%67}, %68, keep, 1, "
+                 "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {" NB_REGS_64
+                 "}, {%64,%65,%66,%67}, %68, keep, 1, "
                  "1;\n}"
                  : NB_OUT_64(d, 0)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(panel), "r"(keep));
+}
+
+// d[64][32] += a[64][8] b[32][8]^T in TF32. a: as a of mma.m16n8k8; the panel's rows hold 32 values.
+__device__ __forceinline__ void nb_wgmma_tf32(float d[16], const float a[4], uint64_t panel)
+{
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n32k8.f32.tf32.tf32 {" NB_REGS_16 "}, {%16,%17,%18,%19}, %20, 1, 1, 1;"
+        : NB_OUT_16(d, 0)
+        : "r"(nb_f32_bits(a[0])), "r"(nb_f32_bits(a[1])), "r"(nb_f32_bits(a[2])), "r"(nb_f32_bits(a[3])), "l"(panel));
+}
+
+// The first warpgroup's own barrier.
+__device__ __forceinline__ void nb_group_barrier(void)
+{
+    asm volatile("bar.sync 1, 128;" ::: "memory");
 }
 #endif
 
