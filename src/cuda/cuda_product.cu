@@ -96,7 +96,8 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
             n = m.n_k_tile / 2;
     bool scales = lane >= TILES;
-    s.to = shape<FORM>::input_bytes + slot * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
+    int place = shape<FORM>::e4m3 ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
+    s.to = shape<FORM>::input_bytes + place * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
     s.n_byte = scales ? 128 : shape<FORM>::tile_data;
     s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
                     : (const uint8_t *)(m.data + expert * t.data_stride);
@@ -291,6 +292,49 @@ template <int N> __device__ static void store_bf16(const row_tile &r, const floa
     }
 }
 
+// Whether the row tile and the next can be stored by store_wide: bf16, both whole in one matrix, on 16 bytes.
+__device__ static bool is_wide(const row_tile &r)
+{
+    return r.o.kind == NB_OUT_BF16 && (r.tile + 2) * 16 <= r.m->n_out && r.o.stride % 8 == 0 && r.o.first % 8 == 0;
+}
+
+// v[i] of lane t of a quad goes to v[t] of lane i.
+__device__ __forceinline__ static void transpose_quad(uint32_t v[4])
+{
+    int t = threadIdx.x & 3;
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+        bool high = t & step;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & step) continue;
+            uint32_t other = __shfl_xor_sync(0xffffffffu, high ? v[i] : v[i + step], step);
+            high ? v[i] = other : v[i + step] = other;
+        }
+    }
+}
+
+// Two row tiles together: 16 bytes a lane, 64 of a token in a row.
+template <int N> __device__ static void store_wide(const row_tile &r, const float acc[2][N / 2])
+{
+    int lane = threadIdx.x & 31, g = lane >> 2, row = r.tile * 16;
+    float multiplier[4];
+#pragma unroll
+    for (int q = 0; q < 4; q++) multiplier[q] = row_multiplier(r, q & 1 ? r.high : r.low, row + 8 * q + g);
+    uint16_t *to = (uint16_t *)r.o.out + (int64_t)(r.first + g) * r.o.stride + r.o.first + row + 8 * (lane & 3);
+#pragma unroll
+    for (int j = 0; j < N / 8; j++) {
+        uint32_t v[4];
+#pragma unroll
+        for (int q = 0; q < 4; q++) {
+            const float *y = acc[q >> 1] + 4 * j + 2 * (q & 1);
+            v[q] = transpose_8x8(nb_pack_bf16x2(y[0] * multiplier[q], y[1] * multiplier[q]));
+        }
+        transpose_quad(v);
+        if (8 * j + g < r.count) *(uint4 *)(to + (int64_t)8 * j * r.o.stride) = make_uint4(v[0], v[1], v[2], v[3]);
+    }
+}
+
 // What is added to is loaded `AHEAD` values at a time: one by one each would wait for the store before it.
 template <int N> __device__ static void store_f32(const row_tile &r, const float *acc)
 {
@@ -340,8 +384,13 @@ template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb
     int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
     float acc[2][N / 2] = {};
     consume<KIND, N>(acc, r, n_step);
+    int tile = k.row_first + group * 8 + 2 * warp;
+    if (!PAIRED && tile + 1 < k.n_row_tile) {
+        row_tile to = open_row_tile(t, k, tile);
+        if (is_wide(to)) return store_wide<N>(to, acc);
+    }
 #pragma unroll
-    for (int b = 0; b < 2; b++) store_tile<PAIRED, N>(t, k, k.row_first + group * 8 + b * 4 + warp, acc[b]);
+    for (int b = 0; b < 2; b++) store_tile<PAIRED, N>(t, k, tile + b, acc[b]);
 }
 
 __device__ static void run_task_e4m3(const nb_tiles_args &t, const task &k, ring *r)
