@@ -13,8 +13,9 @@ enum {
     STAGES = 2,
     THREADS = 3 * NB_WARPGROUP,
     REGISTERS_CONSUMER = 208,
-    REGISTERS_PRODUCER = 96,
+    REGISTERS_PRODUCER = 88,
 };
+static_assert(REGISTERS_PRODUCER + 2 * REGISTERS_CONSUMER <= 3 * nb_registers_launched(THREADS), "setmaxnreg waits");
 
 template <int D> static constexpr int q_bytes = ROWS *D * 2;
 template <int D> static constexpr int page_bytes = PAGE *D * 2; // of K, and of V

@@ -24,6 +24,8 @@ enum {
     REGISTERS_PRODUCER = 24,
     PREPARE_THREADS = 256,
 };
+static_assert(REGISTERS_PRODUCER + CONSUMERS * REGISTERS_CONSUMER <= (CONSUMERS + 1) * nb_registers_launched(THREADS),
+              "setmaxnreg waits");
 
 // What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3.
 enum { FORM_E4M3 = NB_KIND_NVFP4 + 1 };

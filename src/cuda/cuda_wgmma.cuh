@@ -85,6 +85,13 @@ __device__ __forceinline__ void nb_fence_async(void)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Registers of a thread at the launch of one block of n_thread to an SM; warpgroups that ask for more than others give
+// back wait forever.
+constexpr int nb_registers_launched(int n_thread)
+{
+    return 65536 / n_thread / 8 * 8;
+}
+
 template <int N> __device__ __forceinline__ void nb_registers_more(void)
 {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
