@@ -120,6 +120,7 @@ static void print_memory(const bench *b, int64_t open_us)
            nb_byte_text_of((double)m.weight_bytes).c_str, nb_byte_text_of((double)m.state_bytes).c_str,
            nb_byte_text_of((double)m.kv_bytes).c_str, nb_byte_text_of((double)m.scratch_bytes).c_str,
            (double)open_us / 1e6);
+    fflush(stdout);
 }
 
 static int open_bench(const char *name, bench *b, nb_error *err)

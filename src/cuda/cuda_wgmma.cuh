@@ -17,6 +17,13 @@
 
 enum { NB_PANEL_ROW = 128, NB_PANEL_K = 64, NB_WARPGROUP = 128 }; // bytes of a row, its 16-bit values; threads
 
+// Registers of a thread at the launch of one block of n_thread to an SM; warpgroups that ask for more than others give
+// back wait forever.
+constexpr int nb_registers_launched(int n_thread)
+{
+    return 65536 / n_thread / 8 * 8;
+}
+
 #if NB_HAVE_WGMMA
 __device__ __forceinline__ uint32_t nb_shared_at(const void *p)
 {
@@ -83,13 +90,6 @@ __device__ __forceinline__ void nb_copy_bulk(uint32_t to, const void *from, int 
 __device__ __forceinline__ void nb_fence_async(void)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-// Registers of a thread at the launch of one block of n_thread to an SM; warpgroups that ask for more than others give
-// back wait forever.
-constexpr int nb_registers_launched(int n_thread)
-{
-    return 65536 / n_thread / 8 * 8;
 }
 
 template <int N> __device__ __forceinline__ void nb_registers_more(void)
