@@ -1,8 +1,8 @@
 // What must not change a sequence on the GPU: how its prompt is cut, what else is in the batch, where its pages and its
 // slot lie, drafts that were proposed and rejected, copies of its slot, steps submitted ahead. Other kernels and other
-// orders of sums serve these cases: logits differ by less than MEDIAN in half of the rows, more where a near tie
-// between two experts falls the other way, and the likeliest token is the same wherever it leads by LEAD
-// (docs/numerics.md). The demo; skipped where there is no GPU.
+// orders of sums serve these cases. Each is run twice: with taps, which show where experts part and so which rows
+// differ by roundings alone (support/trace.h), and without, because taps take a batch of one token away from the kernel
+// that serves it. The demo; skipped where there is no GPU.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +11,12 @@
 #include "support/check.h"
 #include "support/demo.h"
 #include "support/drive.h"
+#include "support/trace.h"
 
-enum { PROMPT = 135, DECODE = 8, TRACE = PROMPT + DECODE };
-static const double LEAD = 2, MEDIAN = 0.05;
+enum { PROMPT = 135, DECODE = 8, TRACE = PROMPT + DECODE, ROOM = TRACE + NB_JOURNAL_ROWS };
+enum { WINDOWS = NB_DRIVE_SEQS, WINDOW = 40, STEP = 16 }; // WINDOWS * WINDOW tokens are a batch for wgmma
+
+static const double LEAD = 2; // as in docs/numerics.md
 
 static const int32_t *prompt(void)
 {
@@ -47,32 +50,47 @@ static nb_device *open_gpu(nb_kv_format kv)
     return device;
 }
 
-static void keep_rows(const nb_drive *d, int i_seq, float *to)
+// The batch that was collected, whose i-th sequence is the one that is traced, from row `to` on.
+static void trace_step(nb_trace *t, nb_drive *d, int i_seq, int to, bool tapped)
 {
-    for (int i = 0, n = 0; i < d->batch.n_row; i++)
-        if (d->row[i].seq == i_seq)
-            memcpy(to + n++ * vocab(), d->result.row[i].logits, sizeof(float) * (size_t)vocab());
+    int first[NB_DRIVE_SEQS];
+    for (int i = 0; i < NB_DRIVE_SEQS; i++) first[i] = i == i_seq ? to : -1;
+    nb_trace_step(t, d, first, tapped);
+}
+
+static void trace_chunks(nb_trace *t, nb_drive *d, nb_drive_seq *seq, int n, int chunk, bool tapped)
+{
+    for (int end = seq->n_past + n; seq->n_past < end;) {
+        int from = seq->n_past, n_new = end - from < chunk ? end - from : chunk;
+        nb_drive_begin(d);
+        nb_drive_add(d, seq, prompt() + from, n_new, NB_DRIVE_ALL);
+        trace_step(t, d, 0, from, tapped);
+    }
 }
 
 // Logits of every prompt token and of DECODE more: the same tokens in each trace, so that a near tie changes nothing.
-static float *trace_run(nb_device *device, nb_drive_seq seq, int chunk)
+static nb_trace *trace_run(nb_device *device, nb_drive_seq seq, int chunk, bool tapped)
 {
-    float *trace = nb_alloc(sizeof(float) * (size_t)(TRACE * vocab()));
+    nb_trace *t = nb_trace_open(nb_demo_get()->model, ROOM);
     nb_drive *d = nb_drive_open(device);
-    nb_drive_prefill(d, &seq, prompt(), PROMPT, chunk, (int)vocab(), trace);
-    for (int i = 0; i < DECODE; i++) {
-        nb_drive_begin(d);
-        nb_drive_add(d, &seq, prompt() + PROMPT + i, 1, NB_DRIVE_LAST);
-        nb_drive_run(d);
-        keep_rows(d, 0, trace + (PROMPT + i) * vocab());
-    }
+    trace_chunks(t, d, &seq, PROMPT, chunk, tapped);
+    trace_chunks(t, d, &seq, DECODE, 1, tapped);
     free(d);
-    return trace;
+    return t;
 }
 
-static float *trace_alone(nb_device *device)
+static nb_trace *trace_alone(nb_device *device)
 {
-    return trace_run(device, nb_drive_seq_make(0, 0, 1), PROMPT);
+    return trace_run(device, nb_drive_seq_make(0, 0, 1), PROMPT, true);
+}
+
+static void check_near(const char *what, const nb_trace *want, nb_trace *got, bool tapped, int from, int n_row,
+                       const nb_trace_bounds *bounds)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s%s", what, tapped ? "" : ", no taps");
+    nb_trace_compare(text, want, got, &(nb_trace_rows){.n = from + n_row, .logits_at = from}, 1, bounds);
+    nb_trace_close(got);
 }
 
 static int argmax(const float *x)
@@ -92,70 +110,50 @@ static double lead_of(const float *x)
     return x[best] - second;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void check_near(const char *what, const float *want, const float *got, int from, int n_row)
-{
-    double most[TRACE];
-    int n_other = 0;
-    for (int row = from; row < from + n_row; row++) {
-        const float *a = want + row * vocab(), *b = got + row * vocab();
-        most[row - from] = 0;
-        for (int i = 0; i < vocab(); i++)
-            most[row - from] = fmax(most[row - from], isnan(b[i]) ? INFINITY : fabs((double)a[i] - b[i]));
-        n_other += argmax(a) != argmax(b);
-        if (argmax(a) != argmax(b) && lead_of(a) > LEAD)
-            fail_msg("%s: row %d has another first token, which leads by %.2f", what, row, lead_of(a));
-    }
-    qsort(most, (size_t)n_row, sizeof *most, by_size);
-    print_message("%s: logits differ by %.3f in the median, %.3f at most; %d of %d first tokens differ\n", what,
-                  most[n_row / 2], most[n_row - 1], n_other, n_row);
-    assert_true(most[n_row / 2] < MEDIAN);
-}
-
-static void check_chunks(nb_kv_format kv)
+static void check_chunks(nb_kv_format kv, const nb_trace_bounds *bounds)
 {
     static const int chunk[] = {1, 7, 33, 64, 100};
     nb_device *device = open_gpu(kv);
-    float *want = trace_alone(device);
-    for (size_t i = 0; i < sizeof chunk / sizeof *chunk; i++) {
+    nb_trace *want = trace_alone(device);
+    for (int i = 0; i < 2 * (int)(sizeof chunk / sizeof *chunk); i++) {
         char what[32];
-        snprintf(what, sizeof what, "chunks of %d", chunk[i]);
-        float *got = trace_run(device, nb_drive_seq_make(1, 20, 1), chunk[i]);
-        check_near(what, want, got, 0, TRACE);
-        free(got);
+        snprintf(what, sizeof what, "chunks of %d", chunk[i / 2]);
+        check_near(what, want, trace_run(device, nb_drive_seq_make(1, 20, 1), chunk[i / 2], i % 2), i % 2, 0, TRACE,
+                   bounds);
     }
-    free(want);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
 static void chunks_equal_the_whole_prompt(void **state)
 {
     (void)state;
-    check_chunks(NB_KV_BF16);
-    check_chunks(NB_KV_FP8);
+    check_chunks(NB_KV_BF16, &nb_trace_bounds_bf16);
+}
+
+static void chunks_equal_the_whole_prompt_fp8(void **state)
+{
+    (void)state;
+    check_chunks(NB_KV_FP8, &nb_trace_bounds_fp8);
 }
 
 static void places_of_pages_and_slots_change_nothing(void **state)
 {
     (void)state;
     nb_device *device = open_gpu(NB_KV_BF16);
-    float *want = trace_alone(device), *got = trace_run(device, nb_drive_seq_make(NB_DRIVE_SEQS - 1, 300, -7), PROMPT);
-    check_near("other places", want, got, 0, TRACE);
-    free(want), free(got);
+    nb_trace *want = trace_alone(device);
+    for (int tapped = 0; tapped < 2; tapped++)
+        check_near("other places", want,
+                   trace_run(device, nb_drive_seq_make(NB_DRIVE_SEQS - 1, 300, -7), PROMPT, tapped), tapped, 0, TRACE,
+                   &nb_trace_bounds_bf16);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
 // The prompt beside three others, one of them starting, one decoding, one in a long chunk.
-static void other_sequences_change_nothing(void **state)
+static nb_trace *trace_beside_others(nb_device *device, bool tapped)
 {
-    (void)state;
-    nb_device *device = open_gpu(NB_KV_BF16);
-    float *want = trace_alone(device), *got = nb_alloc(sizeof(float) * (size_t)(TRACE * vocab()));
+    nb_trace *t = nb_trace_open(nb_demo_get()->model, ROOM);
     nb_drive *d = nb_drive_open(device);
     nb_drive_seq seq = nb_drive_seq_make(0, 0, 1), other[3];
     for (int i = 0; i < 3; i++) other[i] = nb_drive_seq_make(1 + i, 40 * (1 + i), 1);
@@ -165,28 +163,82 @@ static void other_sequences_change_nothing(void **state)
     nb_drive_add(d, &seq, prompt(), PROMPT, NB_DRIVE_ALL);
     nb_drive_add(d, &other[1], other_prompt() + 90, 1, NB_DRIVE_LAST);
     nb_drive_add(d, &other[2], other_prompt(), 200, NB_DRIVE_LAST);
-    nb_drive_run(d);
-    keep_rows(d, 1, got);
+    trace_step(t, d, 1, 0, tapped);
     for (int i = 0; i < DECODE; i++) {
         nb_drive_begin(d);
         for (int k = 0; k <= i % 3; k++) nb_drive_add(d, &other[k], other_prompt() + 200 + i, 1 + k * 9, NB_DRIVE_LAST);
         nb_drive_add(d, &seq, prompt() + PROMPT + i, 1, NB_DRIVE_LAST);
-        nb_drive_run(d);
-        keep_rows(d, 1 + i % 3, got + (PROMPT + i) * vocab());
+        trace_step(t, d, 1 + i % 3, PROMPT + i, tapped);
     }
-    check_near("in a batch", want, got, 0, TRACE);
-    free(want), free(got), free(d);
+    free(d);
+    return t;
+}
+
+static void other_sequences_change_nothing(void **state)
+{
+    (void)state;
+    nb_device *device = open_gpu(NB_KV_BF16);
+    nb_trace *want = trace_alone(device);
+    for (int tapped = 0; tapped < 2; tapped++)
+        check_near("in a batch", want, trace_beside_others(device, tapped), tapped, 0, TRACE, &nb_trace_bounds_bf16);
+    nb_trace_close(want);
+    device->ops->close(device);
+}
+
+// WINDOWS starts of texts, so that many rows come before their sequence's first flip; n_beside of them in a batch.
+static nb_trace *trace_windows(nb_device *device, int n_beside, int chunk, bool tapped)
+{
+    nb_trace *t = nb_trace_open(nb_demo_get()->model, WINDOWS * WINDOW);
+    nb_drive *d = nb_drive_open(device);
+    nb_drive_seq seq[WINDOWS];
+    for (int i = 0; i < WINDOWS; i++) seq[i] = nb_drive_seq_make(i, i * NB_DRIVE_PAGES, 1);
+    for (int from = 0; from < WINDOWS; from += n_beside)
+        for (int at = 0; at < WINDOW; at += chunk) {
+            int first[WINDOWS];
+            nb_drive_begin(d);
+            for (int i = 0; i < n_beside; i++) {
+                first[i] = (from + i) * WINDOW + at;
+                nb_drive_add(d, &seq[from + i], other_prompt() + (from + i) * STEP + at, chunk, NB_DRIVE_ALL);
+            }
+            nb_trace_step(t, d, first, tapped);
+        }
+    free(d);
+    return t;
+}
+
+static void check_windows(const char *what, nb_device *device, const nb_trace *want, int n_beside, int chunk)
+{
+    nb_trace_rows seq[WINDOWS];
+    for (int i = 0; i < WINDOWS; i++) seq[i] = (nb_trace_rows){i * WINDOW, WINDOW, i * WINDOW};
+    for (int tapped = 0; tapped < 2; tapped++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s%s", what, tapped ? "" : ", no taps");
+        nb_trace *got = trace_windows(device, n_beside, chunk, tapped);
+        nb_trace_compare(text, want, got, seq, WINDOWS, &nb_trace_bounds_bf16);
+        nb_trace_close(got);
+    }
+}
+
+static void starts_of_sequences_differ_by_roundings_alone(void **state)
+{
+    (void)state;
+    nb_device *device = open_gpu(NB_KV_BF16);
+    nb_trace *want = trace_windows(device, 1, WINDOW, true);
+    check_windows("starts, token by token", device, want, 1, 1);
+    check_windows("starts, two beside each other, token by token", device, want, 2, 1);
+    check_windows("starts, all in one batch", device, want, WINDOWS, WINDOW);
+    check_windows("starts, all beside each other, token by token", device, want, WINDOWS, 1);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
 // Decodes with n_draft drafts a step, of which the first n_right are the true tokens.
-static void check_drafts(nb_device *device, const float *want, int n_draft, int n_right)
+static nb_trace *trace_drafts(nb_device *device, int n_draft, int n_right, bool tapped)
 {
-    char what[64];
-    float *got = nb_alloc(sizeof(float) * (size_t)((TRACE + NB_JOURNAL_ROWS) * vocab()));
+    nb_trace *t = nb_trace_open(nb_demo_get()->model, ROOM);
     nb_drive *d = nb_drive_open(device);
     nb_drive_seq seq = nb_drive_seq_make(1, 30, 1);
-    nb_drive_prefill(d, &seq, prompt(), PROMPT, PROMPT, (int)vocab(), got);
+    trace_chunks(t, d, &seq, PROMPT, PROMPT, tapped);
     for (int at = 0; at < DECODE;) {
         int32_t tok[NB_JOURNAL_ROWS];
         for (int i = 0; i <= n_draft; i++)
@@ -194,45 +246,49 @@ static void check_drafts(nb_device *device, const float *want, int n_draft, int 
         seq.n_draft = n_draft;
         nb_drive_begin(d);
         nb_drive_add(d, &seq, tok, n_draft + 1, NB_DRIVE_ALL);
-        nb_drive_run(d);
-        keep_rows(d, 0, got + (PROMPT + at) * vocab());
+        trace_step(t, d, 0, PROMPT + at, tapped);
         seq.n_past -= n_draft - n_right;
         at += n_right + 1;
     }
+    free(d);
+    return t;
+}
+
+static void check_drafts(nb_device *device, const nb_trace *want, int n_draft, int n_right)
+{
+    char what[64];
     snprintf(what, sizeof what, "%d drafts, %d of them right", n_draft, n_right);
-    check_near(what, want, got, 0, TRACE);
-    free(got), free(d);
+    for (int tapped = 0; tapped < 2; tapped++)
+        check_near(what, want, trace_drafts(device, n_draft, n_right, tapped), tapped, 0, TRACE, &nb_trace_bounds_bf16);
 }
 
 static void rejected_drafts_were_never_there(void **state)
 {
     (void)state;
     nb_device *device = open_gpu(NB_KV_BF16);
-    float *want = trace_alone(device);
+    nb_trace *want = trace_alone(device);
     check_drafts(device, want, 1, 0);
     check_drafts(device, want, 3, 0);
     check_drafts(device, want, 3, 2);
     check_drafts(device, want, 2, 2);
     check_drafts(device, want, NB_DRAFT_MAX, 5);
     check_drafts(device, want, NB_JOURNAL_ROWS - 1, 1);
-    free(want);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
 // A copy made while the journal holds five drafts, of which two are kept, up to the end of a page: both go on as if
 // alone.
-static void a_copied_slot_goes_on_like_the_original(void **state)
+static nb_trace *trace_copy(nb_device *device, bool tapped)
 {
-    (void)state;
-    nb_device *device = open_gpu(NB_KV_BF16);
-    float *want = trace_alone(device), *got = nb_alloc(sizeof(float) * (size_t)(TRACE * vocab()));
+    nb_trace *t = nb_trace_open(nb_demo_get()->model, ROOM);
     nb_drive *d = nb_drive_open(device);
     nb_drive_seq seq = nb_drive_seq_make(1, 30, 1), copy;
-    nb_drive_prefill(d, &seq, prompt(), 125, 125, (int)vocab(), NULL);
+    trace_chunks(t, d, &seq, 125, 125, tapped);
     seq.n_draft = 5;
     nb_drive_begin(d);
-    nb_drive_add(d, &seq, prompt() + 125, 6, NB_DRIVE_NONE);
-    nb_drive_run(d);
+    nb_drive_add(d, &seq, prompt() + 125, 6, NB_DRIVE_ALL);
+    trace_step(t, d, 0, 125, tapped);
     seq.n_past = 128;
     copy = seq;
     copy.slot = 2;
@@ -241,9 +297,19 @@ static void a_copied_slot_goes_on_like_the_original(void **state)
     nb_drive_copy(d, 1, 2);
     nb_drive_add(d, &seq, other_prompt(), 20, NB_DRIVE_NONE);
     nb_drive_run(d);
-    nb_drive_prefill(d, &copy, prompt() + 128, PROMPT - 128, 3, (int)vocab(), got);
-    check_near("a copied slot", want + 128 * vocab(), got, 0, PROMPT - 128);
-    free(want), free(got), free(d);
+    trace_chunks(t, d, &copy, PROMPT - 128, 3, tapped);
+    free(d);
+    return t;
+}
+
+static void a_copied_slot_goes_on_like_the_original(void **state)
+{
+    (void)state;
+    nb_device *device = open_gpu(NB_KV_BF16);
+    nb_trace *want = trace_alone(device);
+    for (int tapped = 0; tapped < 2; tapped++)
+        check_near("a copied slot", want, trace_copy(device, tapped), tapped, 128, PROMPT - 128, &nb_trace_bounds_bf16);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
@@ -251,9 +317,9 @@ static void a_slot_starts_afresh_at_n_past_0(void **state)
 {
     (void)state;
     nb_device *device = open_gpu(NB_KV_BF16);
-    float *want = trace_alone(device), *got = trace_alone(device);
-    check_near("the same slot again", want, got, 0, TRACE);
-    free(want), free(got);
+    nb_trace *want = trace_alone(device);
+    check_near("the same slot again", want, trace_alone(device), true, 0, TRACE, &nb_trace_bounds_bf16);
+    nb_trace_close(want);
     device->ops->close(device);
 }
 
@@ -336,8 +402,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_equal_the_whole_prompt),
+        cmocka_unit_test(chunks_equal_the_whole_prompt_fp8),
         cmocka_unit_test(places_of_pages_and_slots_change_nothing),
         cmocka_unit_test(other_sequences_change_nothing),
+        cmocka_unit_test(starts_of_sequences_differ_by_roundings_alone),
         cmocka_unit_test(rejected_drafts_were_never_there),
         cmocka_unit_test(a_copied_slot_goes_on_like_the_original),
         cmocka_unit_test(a_slot_starts_afresh_at_n_past_0),
