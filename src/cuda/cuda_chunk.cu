@@ -1,33 +1,57 @@
-// The kernels of cuda_chunk.h.
+// The kernels of cuda_chunk.h. What prepare_kernel leaves for the walk lies in memory as the walk's shared memory holds
+// it: panels of cuda_wgmma.cuh and accumulators in a lane's order, so that a chunk is copied in three pieces.
 //
-// A TF32 product takes its k in the order 0 2 4 6 1 3 5 7 of each eight: then a lane's two values of A are neighbours,
-// as they are in an F16 fragment, and so are its two of B, which lies in shared memory in pairs of rows (at_pair).
+// The walk keeps S^T, 64 columns of v by all of k, in the registers of a warpgroup, a warp 16 columns of v. Accumulators
+// of one product are the left side of the next without leaving their lane:
+//   n^T = U^T - S^T W^T;  o^T = e^G S^T q^T + n^T (q k^T)^T;  S^T <- e^(G_last) S^T + (decayed n)^T k
+// so nothing but the right sides (q, k, W, their products) is read from shared memory and no warp waits for another.
+//
+// Bytes of a chunk and value head: 32 KiB of q and k (of a key head), 40.5 KiB of W, U, products and decays, written and
+// read once; 32 KiB of outputs. Operations of the walk: 64 * 128 * (3 * 128 + 64) * 2.
 #include "cuda/cuda_chunk.h"
 
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_wgmma.cuh"
 
 enum {
-    THREADS = 256,      // of prepare_kernel
-    WALK_THREADS = 512, // a warp owns 16 x 16 of every product
+    THREADS = 256, // of prepare_kernel
     DIM = NB_GDN_DIM,
     CHUNK = NB_GDN_CHUNK,
     HALF = CHUNK / 2,
     TAPS = NB_GDN_KERNEL - 1, // tokens before a chunk that its convolution reads
-    SLICE = 32,               // columns of S that a block of walk_kernel owns
+    SLICE = 64,               // columns of v that a block of walk_kernel owns
+    STAGES = 3,               // of its ring
+    CHUNKS_AHEAD = 6,         // chunks that are brought into L2 before they are copied
     LD_HALF = DIM + 8,        // rows in shared memory: padded so that fragments meet no bank twice
-    LD_PRODUCT = CHUNK + 8,
     LD_ROW = DIM + 4,
     LD_A = CHUNK + 4,
-    LD_PAIR = 2 * SLICE + 8,
+    LD_OUT = SLICE + 4,
+    WALK_THREADS = NB_WARPGROUP + 64,
+    N_PANEL = DIM / NB_PANEL_K,         // panels of a row of DIM values
+    PANEL_BYTES = CHUNK * NB_PANEL_ROW, // of CHUNK rows
 };
 
-// Where the first kernel leaves its results: [n_chunk] each.
-typedef struct scratch {
-    __half *q, *k;  // [n_key_head][CHUNK][DIM]
-    float *inverse; // [n_value_head][CHUNK][CHUNK]: T
-    __half *qk;     // [n_value_head][CHUNK][CHUNK]: (q_i . k_j) e^(G_i - G_j)
-    float2 *gate;   // [n_value_head][CHUNK]: G and beta
+// What the walk reads of a chunk. Right sides of products are rows of F16 along k in panels.
+typedef struct key_part {
+    uint8_t q[N_PANEL][PANEL_BYTES]; // [CHUNK][DIM]
+    uint8_t k[DIM * NB_PANEL_ROW];   // [DIM][CHUNK]: transposed
+} key_part;
+
+typedef struct value_part {
+    uint8_t w[N_PANEL][PANEL_BYTES];       // [CHUNK][DIM]: -W
+    uint8_t qk[PANEL_BYTES];               // [CHUNK][CHUNK]: (q_i . k_j) e^(G_i - G_j)
+    float until[CHUNK], from[CHUNK]; // e^(G_i), e^(G_last - G_i)
+} value_part;
+
+// U^T of a warp of the walk as F16: 16 columns of v by CHUNK tokens, a lane's accumulators four words at a time.
+typedef struct u_part {
+    uint4 piece[CHUNK / 16][32];
+} u_part;
+
+typedef struct scratch { // [n_chunk] each
+    key_part *key;     // [n_key_head]
+    value_part *value; // [n_value_head]
+    u_part *u;         // [n_value_head][DIM / 16]
 } scratch;
 
 static int chunks_max(int n_tok)
@@ -38,32 +62,21 @@ static int chunks_max(int n_tok)
 static scratch carve(void *at, int n_chunk, int n_key_head, int n_value_head)
 {
     scratch s;
-    int64_t key = (int64_t)n_chunk * n_key_head * CHUNK * DIM, value = (int64_t)n_chunk * n_value_head * CHUNK * CHUNK;
-    s.q = (__half *)at, s.k = s.q + key, s.inverse = (float *)(s.k + key), s.qk = (__half *)(s.inverse + value);
-    s.gate = (float2 *)(s.qk + value);
+    s.key = (key_part *)at, s.value = (value_part *)(s.key + (int64_t)n_chunk * n_key_head);
+    s.u = (u_part *)(s.value + (int64_t)n_chunk * n_value_head);
     return s;
 }
 
 int64_t nb_gdn_chunk_bytes(int n_tok, int n_key_head, int n_value_head)
 {
-    int64_t key = CHUNK * DIM * 2 * sizeof(__half),
-            value = CHUNK * CHUNK * (sizeof(float) + sizeof(__half)) + CHUNK * sizeof(float2);
+    int64_t key = sizeof(key_part), value = sizeof(value_part) + DIM / 16 * sizeof(u_part);
     return chunks_max(n_tok) * (n_key_head * key + n_value_head * value);
 }
 
-__device__ __forceinline__ static float tf32(float x)
+__device__ __forceinline__ static uint32_t pack_f16(float low, float high)
 {
-    uint32_t v;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(v) : "f"(x));
-    return nb_f32_from_bits(v);
-}
-
-__device__ __forceinline__ static void mma_tf32(float c[4], const float a[4], float2 b)
-{
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(nb_f32_bits(a[0])), "r"(nb_f32_bits(a[1])), "r"(nb_f32_bits(a[2])), "r"(nb_f32_bits(a[3])),
-                   "r"(nb_f32_bits(b.x)), "r"(nb_f32_bits(b.y)));
+    __half2 v = __floats2half2_rn(low, high);
+    return *(uint32_t *)&v;
 }
 
 // Four 8 x 8 matrices of 16 bits; lane l gives the address of row l % 8 of matrix l / 8.
@@ -80,28 +93,6 @@ template <bool TRANSPOSED> __device__ __forceinline__ static void load_matrices(
                      : "r"(at));
 }
 
-// An F16 fragment of 16 x 16 as TF32 fragments of its first and second eight columns.
-__device__ __forceinline__ static void widen(const uint32_t r[4], float a[2][4])
-{
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        float2 low = __half22float2(*(const __half2 *)&r[2 * i]),
-               high = __half22float2(*(const __half2 *)&r[2 * i + 1]);
-        a[i][0] = low.x, a[i][1] = high.x, a[i][2] = low.y, a[i][3] = high.y;
-    }
-}
-
-__device__ __forceinline__ static void copy_16(void *to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
-}
-
-// Element (k, n) of a product's B.
-__device__ __forceinline__ static int at_pair(int k, int n)
-{
-    return (k >> 1) * LD_PAIR + 2 * n + (k & 1);
-}
-
 // Raw input of `channel` at token i of the sequence: before its new tokens from the ring, before its first zero.
 __device__ __forceinline__ static const uint16_t *raw_input(const nb_cuda_gdn &p, const nb_gdn_seq &s, int i,
                                                             int n_channel)
@@ -111,9 +102,11 @@ __device__ __forceinline__ static const uint16_t *raw_input(const nb_cuda_gdn &p
     return pos < 0 ? NULL : p.ring + s.slot * p.slot_halfs + (int64_t)(pos % NB_GDN_RING) * n_channel;
 }
 
-// Convolution and silu of two channels for tokens first .. first + 15 of a chunk of n; rows behind it are zero.
-__device__ static void convolve_pair(const nb_cuda_gdn &p, const nb_gdn_seq &s, int chunk_first, int n, int first,
-                                     int channel, int n_channel, float *out)
+// Convolution and silu of two channels for tokens first .. first + 15 of a chunk of n, to keep(i, two values); rows
+// behind the chunk are zero.
+template <class F>
+__device__ __forceinline__ static void convolve_pair(const nb_cuda_gdn &p, const nb_gdn_seq &s, int chunk_first, int n,
+                                                     int first, int channel, int n_channel, F keep)
 {
     float4 w0 = __ldg((const float4 *)(p.conv1d + channel * NB_GDN_KERNEL)),
            w1 = __ldg((const float4 *)(p.conv1d + (channel + 1) * NB_GDN_KERNEL));
@@ -138,25 +131,73 @@ __device__ static void convolve_pair(const nb_cuda_gdn &p, const nb_gdn_seq &s, 
         float2 y = make_float2(w0.x * x[i].x + w0.y * x[i + 1].x + w0.z * x[i + 2].x + w0.w * x[i + 3].x,
                                w1.x * x[i].y + w1.y * x[i + 1].y + w1.z * x[i + 2].y + w1.w * x[i + 3].y);
         bool within = first + i < n;
-        *(float2 *)(out + i * LD_ROW) = make_float2(within ? nb_silu(y.x) : 0.0f, within ? nb_silu(y.y) : 0.0f);
+        keep(i, make_float2(within ? nb_silu(y.x) : 0.0f, within ? nb_silu(y.y) : 0.0f));
     }
 }
 
-// One vector a row, L2-normalised and scaled, to F16: shared and global memory.
-__device__ static void normalise(const float *rows, float scale, __half *to, __half *out)
+// One vector a row, L2-normalised and scaled, to F16: shared memory and, if given, panels.
+__device__ static void normalise(const float *rows, float scale, __half *to, uint8_t (*panels)[PANEL_BYTES])
+{
+    enum { WARPS = THREADS / 32, ROWS = CHUNK / WARPS };
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    float4 v[ROWS];
+    float sum[ROWS];
+#pragma unroll
+    for (int j = 0; j < ROWS; j++) {
+        v[j] = *(const float4 *)(rows + (warp + j * WARPS) * LD_ROW + lane * 4);
+        sum[j] = nb_square_sum(v[j]);
+    }
+#pragma unroll
+    for (int o = 16; o; o >>= 1)
+#pragma unroll
+        for (int j = 0; j < ROWS; j++) sum[j] += __shfl_xor_sync(0xffffffffu, sum[j], o);
+#pragma unroll
+    for (int j = 0; j < ROWS; j++) {
+        int i = warp + j * WARPS;
+        float f = rsqrtf(sum[j] + 1e-6f) * scale;
+        uint2 h = make_uint2(pack_f16(v[j].x * f, v[j].y * f), pack_f16(v[j].z * f, v[j].w * f));
+        *(uint2 *)(to + i * LD_HALF + lane * 4) = h;
+        if (panels) *(uint2 *)(panels[lane / 16] + nb_swizzle(i, lane % 16 / 2) + lane % 2 * 8) = h;
+    }
+}
+
+// k [CHUNK][LD_HALF] transposed to its panel: 16 rows a warp.
+__device__ static void store_transposed(const __half *k, uint8_t *panel)
 {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    for (int i = warp; i < CHUNK; i += THREADS / 32) {
-        float4 v = *(const float4 *)(rows + i * LD_ROW + lane * 4);
-        float f = rsqrtf(nb_warp_sum(nb_square_sum(v)) + 1e-6f) * scale;
-        __half2 h[2] = {__floats2half2_rn(v.x * f, v.y * f), __floats2half2_rn(v.z * f, v.w * f)};
-        *(uint2 *)(to + i * LD_HALF + lane * 4) = *(uint2 *)h;
-        *(uint2 *)(out + i * DIM + lane * 4) = *(uint2 *)h;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        int row = warp * 16 + j / 2 * 8, tok = j % 2 * 32;
+        uint32_t v[4];
+        load_matrices<true>(v, k + (tok + lane) * LD_HALF + row);
+        nb_transpose_quad(v);
+        *(uint4 *)(panel + nb_swizzle(row + (lane >> 2), tok / 8 + (lane & 3))) = make_uint4(v[0], v[1], v[2], v[3]);
     }
 }
 
-// G and beta of a chunk's tokens for one value head, by one warp, two tokens a lane.
-__device__ static void make_gates(const nb_cuda_gdn &p, int head, int tok_first, int n, float2 *gate, float2 *out)
+// A warp's 16 x 64 sums as F16 to rows row .. of a panel.
+__device__ __forceinline__ static void store_rows(const float c[8][4], int row, uint8_t *panel)
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            uint32_t v[4];
+#pragma unroll
+            for (int q = 0; q < 4; q++) v[q] = pack_f16(c[4 * half + q][2 * h], c[4 * half + q][2 * h + 1]);
+            nb_transpose_quad(v);
+            *(uint4 *)(panel + nb_swizzle(row + 8 * h + (lane >> 2), 4 * half + (lane & 3))) =
+                make_uint4(v[0], v[1], v[2], v[3]);
+        }
+}
+
+typedef struct gates { // of a value head
+    float sum[CHUNK], beta[CHUNK], weight[CHUNK]; // G, beta, -beta e^G
+} gates;
+
+// By one warp, two tokens a lane.
+__device__ static void make_gates(const nb_cuda_gdn &p, int head, int tok_first, int n, gates *gate, value_part *out)
 {
     int lane = threadIdx.x & 31;
     float rate = expf(__ldg(p.A_log + head)), dt_bias = __ldg(p.dt_bias + head), g[2], beta[2];
@@ -173,13 +214,18 @@ __device__ static void make_gates(const nb_cuda_gdn &p, int head, int tok_first,
         float before = __shfl_up_sync(0xffffffffu, sum, o);
         if (lane >= o) sum += before;
     }
-    float4 v = make_float4(sum - g[1], beta[0], sum, beta[1]);
-    *(float4 *)(gate + 2 * lane) = v, *(float4 *)(out + 2 * lane) = v;
+    float last = __shfl_sync(0xffffffffu, sum, 31), first = sum - g[1];
+    float2 until = make_float2(expf(first), expf(sum));
+    ((float2 *)gate->sum)[lane] = make_float2(first, sum);
+    ((float2 *)gate->beta)[lane] = make_float2(beta[0], beta[1]);
+    ((float2 *)gate->weight)[lane] = make_float2(-beta[0] * until.x, -beta[1] * until.y);
+    ((float2 *)out->until)[lane] = until;
+    ((float2 *)out->from)[lane] = make_float2(expf(last - first), expf(last - sum));
 }
 
 // Column `column` of (I + A)^-1 for a diagonal half, A strictly lower triangular, in its place: x_i = [i = column] -
 // sum_{j < i} A_ij x_j. By one warp.
-__device__ static void invert_half(float *a, int column, float *out)
+__device__ static void invert_half(float *a, int column)
 {
     float x[HALF];
 #pragma unroll
@@ -197,7 +243,7 @@ __device__ static void invert_half(float *a, int column, float *out)
     }
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < HALF; i++) a[i * LD_A + column] = x[i], out[i * CHUNK + column] = tf32(x[i]);
+    for (int i = 0; i < HALF; i++) a[i * LD_A + column] = x[i];
 }
 
 // y[8] = row `row` of a times 8 columns of b, both HALF x HALF.
@@ -212,31 +258,32 @@ __device__ static void multiply_half(const float *a, const float *b, int row, in
     }
 }
 
-// T = (I + A)^-1 to global memory: the halves of the diagonal, T11 and T22, then T21 = -T22 (A21 T11). By 128 threads,
-// t: which; all threads of the block come here for the barriers. a: [CHUNK][LD_A], overwritten.
-__device__ static void invert(float *a, int t, bool active, float *out)
+// T = (I + A)^-1 in the place of A: the halves of the diagonal, T11 and T22, then T21 = -T22 (A21 T11). By 128 threads,
+// t: which; all threads of the block come here for the barriers. a: [CHUNK][LD_A].
+__device__ static void invert(float *a, int t, bool active)
 {
     int row = t / 4, column = t % 4 * 8;
-    float *a21 = a + HALF * LD_A, y[8] = {}, z[8] = {};
-    if (active && t < CHUNK)
-        invert_half(a + t / HALF * HALF * (LD_A + 1), t % HALF, out + t / HALF * HALF * (CHUNK + 1));
+    float *a21 = a + HALF * LD_A, *mine = a21 + row * LD_A + column, y[8] = {}, z[8] = {};
+    if (active && t < CHUNK) invert_half(a + t / HALF * HALF * (LD_A + 1), t % HALF);
     __syncthreads();
     if (active) multiply_half(a21, a, row, column, y);
     __syncthreads();
     if (active)
 #pragma unroll
-        for (int i = 0; i < 8; i++) a21[row * LD_A + column + i] = y[i];
+        for (int i = 0; i < 8; i++) mine[i] = y[i];
     __syncthreads();
-    if (!active) return;
-    multiply_half(a21 + HALF, a21, row, column, z);
+    if (active) multiply_half(a21 + HALF, a21, row, column, z);
+    __syncthreads();
+    if (active)
 #pragma unroll
-    for (int i = 0; i < 8; i++) out[(HALF + row) * CHUNK + column + i] = tf32(-z[i]);
+        for (int i = 0; i < 8; i++) mine[i] = -z[i];
 }
 
 typedef struct prepare_shared {
-    __half q[CHUNK * LD_HALF], k[CHUNK * LD_HALF];
-    float rows[2 * CHUNK * LD_A]; // convolved rows [CHUNK][LD_ROW], then A of two heads
-    float2 gate[2][CHUNK];
+    __half q[CHUNK * LD_HALF], k[CHUNK * LD_HALF]; // q, then beta v of the first of two heads
+    __half v[CHUNK * LD_HALF];                     // of the second
+    float rows[2 * CHUNK * LD_A];                  // convolved rows [CHUNK][LD_ROW], then A and T of two heads
+    gates gate[2];
 } prepare_shared;
 
 // Rows 16 * (warp % 4) .. of k k^T (warps 0..3) or q k^T (4..7); c: 8 column tiles.
@@ -259,510 +306,436 @@ __device__ static void key_products(const prepare_shared *x, float c[8][4])
     }
 }
 
-// Of one value head: A to shared memory (warps 0..3), the decayed products of q and k to global (4..7).
-__device__ static void decay_products(const float c[8][4], const float2 *gate, float *a, __half *qk)
+// Of one value head: A to shared memory (warps 0..3), the decayed products of q and k to their panel (4..7).
+__device__ static void decay_products(const float c[8][4], const gates *gate, float *a, uint8_t *qk)
 {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    float y[8][4];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int i = warp % 4 * 16 + 8 * h + g;
-        float2 at = gate[i];
+        float sum = gate->sum[i], beta = gate->beta[i];
 #pragma unroll
         for (int n = 0; n < 8; n++) {
             int j = n * 8 + 2 * t;
-            float y[2];
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                float decay = j + e <= i ? expf(at.x - gate[j + e].x) : 0.0f;
-                y[e] = c[n][2 * h + e] * decay;
-                if (warp < 4) y[e] = j + e < i ? y[e] * at.y : 0.0f;
-            }
+            float2 before = *(const float2 *)(gate->sum + j);
+            y[n][2 * h] = j <= i ? c[n][2 * h] * __expf(sum - before.x) : 0.0f;
+            y[n][2 * h + 1] = j + 1 <= i ? c[n][2 * h + 1] * __expf(sum - before.y) : 0.0f;
             if (warp < 4)
-                *(float2 *)(a + i * LD_A + j) = make_float2(y[0], y[1]);
-            else
-                *(__half2 *)(qk + i * CHUNK + j) = __floats2half2_rn(y[0], y[1]);
+                *(float2 *)(a + i * LD_A + j) =
+                    make_float2(j < i ? beta * y[n][2 * h] : 0.0f, j + 1 < i ? beta * y[n][2 * h + 1] : 0.0f);
         }
     }
+    if (warp >= 4) store_rows(y, warp % 4 * 16, qk);
 }
 
-// Block (chunk, key head).
+// U^T = (beta v)^T T^T: 16 columns of v a warp. T is lower triangular.
+__device__ static void store_u(const __half *v, const float *inverse, u_part *out)
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    float c[8][4] = {};
+#pragma unroll
+    for (int s = 0; s < CHUNK / 16; s++) {
+        uint32_t a[4];
+        load_matrices<true>(a, v + (s * 16 + (lane >> 4) * 8 + (lane & 7)) * LD_HALF + warp * 16 + (lane >> 3 & 1) * 8);
+#pragma unroll
+        for (int n = 2 * s; n < 8; n++) {
+            const float *row = inverse + (n * 8 + g) * LD_A + s * 16 + 2 * t;
+            float2 low = *(const float2 *)row, high = *(const float2 *)(row + 8);
+            nb_mma<true>(c[n], a, pack_f16(low.x, low.y), pack_f16(high.x, high.y));
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < CHUNK / 16; i++)
+        out[warp].piece[i][lane] =
+            make_uint4(pack_f16(c[2 * i][0], c[2 * i][1]), pack_f16(c[2 * i][2], c[2 * i][3]),
+                       pack_f16(c[2 * i + 1][0], c[2 * i + 1][1]), pack_f16(c[2 * i + 1][2], c[2 * i + 1][3]));
+}
+
+// -W = T diag(-beta e^G) k: 16 rows and half of the columns a warp.
+__device__ static void store_w(const __half *k, const float *inverse, const float *weight,
+                               uint8_t (*panels)[PANEL_BYTES])
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = warp % 4 * 16;
+    float c[8][4] = {};
+#pragma unroll 1
+    for (int s = 0; s <= warp % 4; s++) {
+        uint32_t a[4];
+        const __half *rows = k + (s * 16 + (lane & 15)) * LD_HALF + warp / 4 * NB_PANEL_K + (lane >> 4) * 8;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int j = s * 16 + (i >> 1) * 8 + 2 * t;
+            float2 x = *(const float2 *)(inverse + (row + (i & 1) * 8 + g) * LD_A + j),
+                   f = *(const float2 *)(weight + j);
+            a[i] = pack_f16(x.x * f.x, x.y * f.y);
+        }
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
+            uint32_t b[4];
+            load_matrices<true>(b, rows + n * 8);
+            nb_mma<true>(c[n], a, b[0], b[1]);
+            nb_mma<true>(c[n + 1], a, b[2], b[3]);
+        }
+    }
+    store_rows(c, row, panels[warp / 4]);
+}
+
+// Block (key head, chunk).
 __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_constant__ nb_cuda_gdn p, scratch to)
 {
     extern __shared__ __align__(16) uint8_t smem[];
     prepare_shared *x = (prepare_shared *)smem;
     nb_grid_release();
     nb_grid_wait();
-    nb_gdn_chunk chunk = p.chunk[blockIdx.x];
+    nb_gdn_chunk chunk = p.chunk[blockIdx.y];
     nb_gdn_seq s = p.seq[chunk.seq];
-    int head = blockIdx.y, n_key = p.n_key_head * DIM, n_channel = 2 * n_key + p.n_value_head * DIM;
+    int head = blockIdx.x, n_key = p.n_key_head * DIM, n_channel = 2 * n_key + p.n_value_head * DIM;
     int ratio = p.n_value_head / p.n_key_head, n = min(CHUNK, s.n_new - chunk.first), warp = threadIdx.x >> 5;
-    int64_t key_at = ((int64_t)blockIdx.x * p.n_key_head + head) * CHUNK * DIM;
+    int column = (threadIdx.x & 63) * 2, first = (threadIdx.x >> 6) * 16; // a thread's part of a convolution
+    key_part *key = to.key + (int64_t)blockIdx.y * p.n_key_head + head;
     for (int which = 0; which < 2; which++) {
-        int channel = which * n_key + head * DIM + (threadIdx.x & 63) * 2, first = (threadIdx.x >> 6) * 16;
-        convolve_pair(p, s, chunk.first, n, first, channel, n_channel,
-                      x->rows + first * LD_ROW + (threadIdx.x & 63) * 2);
+        convolve_pair(p, s, chunk.first, n, first, which * n_key + head * DIM + column, n_channel,
+                      [&](int i, float2 y) { *(float2 *)(x->rows + (first + i) * LD_ROW + column) = y; });
         __syncthreads();
-        normalise(x->rows, which ? 1.0f : rsqrtf((float)DIM), which ? x->k : x->q, (which ? to.k : to.q) + key_at);
+        normalise(x->rows, which ? 1.0f : rsqrtf((float)DIM), which ? x->k : x->q, which ? NULL : key->q);
         __syncthreads();
     }
+    store_transposed(x->k, key->k);
     float c[8][4] = {};
     key_products(x, c);
     for (int r = 0; r < ratio; r += 2) {
-        int n_head = min(2, ratio - r);
-        int64_t value_head = (int64_t)blockIdx.x * p.n_value_head + head * ratio + r;
+        int n_head = min(2, ratio - r), half = threadIdx.x / (THREADS / 2), value_head = head * ratio + r;
+        int64_t at = (int64_t)blockIdx.y * p.n_value_head + value_head;
         if (warp < n_head)
-            make_gates(p, head * ratio + r + warp, s.tok_first + chunk.first, n, x->gate[warp],
-                       to.gate + (value_head + warp) * CHUNK);
+            make_gates(p, value_head + warp, s.tok_first + chunk.first, n, &x->gate[warp], to.value + at + warp);
         __syncthreads();
-        for (int h = 0; h < n_head; h++)
-            decay_products(c, x->gate[h], x->rows + h * CHUNK * LD_A, to.qk + (value_head + h) * CHUNK * CHUNK);
+        for (int h = 0; h < n_head; h++) {
+            __half *v = h ? x->v : x->q;
+            const float *beta = x->gate[h].beta + first;
+            convolve_pair(p, s, chunk.first, n, first, 2 * n_key + (value_head + h) * DIM + column, n_channel,
+                          [&](int i, float2 y) {
+                              *(uint32_t *)(v + (first + i) * LD_HALF + column) =
+                                  pack_f16(beta[i] * y.x, beta[i] * y.y);
+                          });
+            decay_products(c, &x->gate[h], x->rows + h * CHUNK * LD_A, to.value[at + h].qk);
+        }
         __syncthreads();
-        int half = threadIdx.x / (THREADS / 2);
-        invert(x->rows + half * CHUNK * LD_A, threadIdx.x % (THREADS / 2), half < n_head,
-               to.inverse + (value_head + half) * CHUNK * CHUNK);
+        invert(x->rows + half * CHUNK * LD_A, threadIdx.x % (THREADS / 2), half < n_head);
+        __syncthreads();
+        for (int h = 0; h < n_head; h++) {
+            const float *inverse = x->rows + h * CHUNK * LD_A;
+            store_u(h ? x->v : x->q, inverse, to.u + (at + h) * (DIM / 16));
+            store_w(x->k, inverse, x->gate[h].weight, to.value[at + h].w);
+        }
         __syncthreads();
     }
 }
 
-typedef struct walk_stage { // one chunk's share of a block
-    __half q[CHUNK * LD_HALF], k[CHUNK * LD_HALF];
-    float inverse[CHUNK * LD_PRODUCT];
-    __half qk[CHUNK * LD_PRODUCT];
-    float2 gate[CHUNK];
-    uint16_t value[(CHUNK + TAPS) * SLICE]; // raw, from TAPS tokens before the chunk
+typedef struct __align__(1024) walk_stage { // one chunk's share of a block
+    key_part key;
+    value_part value;
+    u_part u[SLICE / 16];
 } walk_stage;
 
-typedef struct walk_shared {
-    walk_stage stage[2];
-    float s[DIM / 2 * LD_PAIR]; // S, as at_pair
-    float r[CHUNK / 2 * LD_PAIR], n[CHUNK / 2 * LD_PAIR],
-        d[CHUNK / 2 * LD_PAIR]; // beta (v - ..), N, N decayed to the end
-    float v[CHUNK * (SLICE + 1)];
+typedef struct walk_shared { // walk_kernel: the first stage only
+    float out[CHUNK][LD_OUT];
+    walk_stage stage[STAGES];
 } walk_shared;
 
 typedef struct walk {
     nb_gdn_seq s;
-    int head, column, key_head, n_channel, value_channel;
-    int64_t chunk_first;
+    int head, column, n_chunk;
+    const key_part *key;     // of its first chunk
+    const value_part *value; // likewise
+    const u_part *u;
 } walk;
 
-// Copies chunk i of the sequence by THREADS_ threads; in flight when it returns.
-template <int THREADS_>
-__device__ static void copy_chunk(const nb_cuda_gdn &p, const scratch &from, const walk &w, int i, walk_stage *to)
-{
-    int64_t key = ((w.chunk_first + i) * p.n_key_head + w.key_head) * CHUNK * DIM,
-            value = (w.chunk_first + i) * p.n_value_head + w.head;
-    int tid = threadIdx.x;
-#pragma unroll
-    for (int j = tid; j < CHUNK * DIM / 8; j += THREADS_) {
-        int row = j / (DIM / 8), c = j % (DIM / 8) * 8;
-        copy_16(to->q + row * LD_HALF + c, from.q + key + j * 8);
-        copy_16(to->k + row * LD_HALF + c, from.k + key + j * 8);
-    }
-#pragma unroll
-    for (int j = tid; j < CHUNK * CHUNK / 4; j += THREADS_)
-        copy_16(to->inverse + j / (CHUNK / 4) * LD_PRODUCT + j % (CHUNK / 4) * 4,
-                from.inverse + value * CHUNK * CHUNK + j * 4);
-#pragma unroll
-    for (int j = tid; j < CHUNK * CHUNK / 8; j += THREADS_)
-        copy_16(to->qk + j / (CHUNK / 8) * LD_PRODUCT + j % (CHUNK / 8) * 8, from.qk + value * CHUNK * CHUNK + j * 8);
-    if (tid < CHUNK / 2) copy_16(to->gate + tid * 2, from.gate + value * CHUNK + tid * 2);
-    for (int j = tid; j < (CHUNK + TAPS) * SLICE / 8; j += THREADS_) {
-        int row = j / (SLICE / 8), tok = i * CHUNK + row - TAPS;
-        const uint16_t *raw = tok < w.s.n_new ? raw_input(p, w.s, tok, w.n_channel) : NULL;
-        uint16_t *at = to->value + row * SLICE + j % (SLICE / 8) * 8;
-        if (raw)
-            copy_16(at, raw + w.value_channel + j % (SLICE / 8) * 8);
-        else
-            *(uint4 *)at = make_uint4(0, 0, 0, 0);
-    }
-    asm volatile("cp.async.commit_group;");
-}
-
-// Convolution and silu of the block's columns of v: one column and a few tokens a thread.
-template <int THREADS_> __device__ static void convolve_values(const walk_stage *x, float4 weight, float *v)
-{
-    enum { N = CHUNK * SLICE / THREADS_ };
-    int column = threadIdx.x % SLICE, first = threadIdx.x / SLICE * N;
-    float in[N + TAPS];
-#pragma unroll
-    for (int i = 0; i < N + TAPS; i++) in[i] = nb_bf16_to_f32(x->value[(first + i) * SLICE + column]);
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        v[(first + i) * (SLICE + 1) + column] =
-            nb_silu(weight.x * in[i] + weight.y * in[i + 1] + weight.z * in[i + 2] + weight.w * in[i + 3]);
-}
-
-typedef struct place { // of a lane: in its fragments, and its warp's column half of the slice
-    int warp, lane, g, t, column;
-} place;
-
-__device__ __forceinline__ static place my_place(void)
-{
-    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    return {warp, lane, lane >> 2, lane & 3, warp / 8 * 16};
-}
-
-// c += 16 rows of F16 values, 16 * n of each, times a B of pairs; row: the lane's address for load_matrices.
-template <int N, bool TRANSPOSED>
-__device__ __forceinline__ static void multiply(float c[2][4], const __half *row, int stride, const float *right,
-                                                const place &o)
-{
-#pragma unroll
-    for (int s = 0; s < N; s++) {
-        uint32_t r[4];
-        float a[2][4];
-        load_matrices<TRANSPOSED>(r, row + s * stride);
-        widen(r, a);
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-#pragma unroll
-            for (int n = 0; n < 2; n++)
-                mma_tf32(c[n], a[half],
-                         *(const float2 *)(right + at_pair(s * 16 + half * 8 + 2 * o.t, o.column + n * 8 + o.g)));
-    }
-}
-
-// c = rows 16 * (warp % 8) .. of [k; q] times S.
-__device__ static void read_state(const walk_shared *x, const walk_stage *stage, const place &o, float c[2][4])
-{
-    const __half *rows = (o.warp % 8 < 4 ? stage->k : stage->q) + o.warp % 4 * 16 * LD_HALF;
-    multiply<DIM / 16, false>(c, rows + (o.lane & 15) * LD_HALF + (o.lane >> 4) * 8, 16, x->s, o);
-}
-
-// r = beta (v - e^G k S) by the warps that hold k S.
-__device__ static void write_rest(walk_shared *x, const walk_stage *stage, const place &o, const float c[2][4])
-{
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int i = o.warp % 4 * 16 + 8 * h + o.g;
-        float2 gate = stage->gate[i];
-        float decay = expf(gate.x);
-#pragma unroll
-        for (int n = 0; n < 2; n++)
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                int column = o.column + n * 8 + 2 * o.t + e;
-                x->r[at_pair(i, column)] = tf32(gate.y * (x->v[i * (SLICE + 1) + column] - decay * c[n][2 * h + e]));
-            }
-    }
-}
-
-// n = T r: rows 16 * (warp % 4) .. and 8 columns; T is lower triangular.
-__device__ static void solve(walk_shared *x, const walk_stage *stage, const place &o)
-{
-    int row = o.warp % 4 * 16, column = o.warp / 4 * 8;
-    float c[4] = {}, last = stage->gate[CHUNK - 1].x;
-    const float *left = stage->inverse + (row + o.g) * LD_PRODUCT + 2 * o.t;
-#pragma unroll 2
-    for (int s = 0; s < row / 8 + 2; s++) {
-        float2 low = *(const float2 *)(left + s * 8), high = *(const float2 *)(left + 8 * LD_PRODUCT + s * 8);
-        float a[4] = {low.x, high.x, low.y, high.y};
-        mma_tf32(c, a, *(const float2 *)(x->r + at_pair(s * 8 + 2 * o.t, column + o.g)));
-    }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int i = row + 8 * h + o.g;
-        float decay = expf(last - stage->gate[i].x);
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-            int at = at_pair(i, column + 2 * o.t + e);
-            x->n[at] = tf32(c[2 * h + e]), x->d[at] = tf32(c[2 * h + e] * decay);
-        }
-    }
-}
-
-// o = e^G q S + (products of q and k) N, by the warps that hold q S.
-__device__ static void write_out(const nb_cuda_gdn &p, const walk &w, const walk_shared *x, const walk_stage *stage,
-                                 const place &o, int i_chunk, float c[2][4])
-{
-    int row = o.warp % 4 * 16;
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        float decay = expf(stage->gate[row + 8 * h + o.g].x);
-#pragma unroll
-        for (int n = 0; n < 2; n++) c[n][2 * h] *= decay, c[n][2 * h + 1] *= decay;
-    }
-    multiply<CHUNK / 16, false>(c, stage->qk + (row + (o.lane & 15)) * LD_PRODUCT + (o.lane >> 4) * 8, 16, x->n, o);
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int tok = i_chunk * CHUNK + row + 8 * h + o.g;
-        if (tok >= w.s.n_new) continue;
-        float *out = p.out + ((int64_t)(w.s.tok_first + tok) * p.n_value_head + w.head) * DIM + w.column + o.column;
-#pragma unroll
-        for (int n = 0; n < 2; n++) *(float2 *)(out + n * 8 + 2 * o.t) = make_float2(c[n][2 * h], c[n][2 * h + 1]);
-    }
-}
-
-// S <- e^(G_last) S + k^T (decayed N): rows 16 * (warp % 8) ...
-__device__ static void update_state(const walk_shared *x, const walk_stage *stage, const place &o, float s[2][4])
-{
-    float decay = expf(stage->gate[CHUNK - 1].x);
-#pragma unroll
-    for (int n = 0; n < 2; n++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) s[n][c] *= decay;
-    const __half *rows =
-        stage->k + ((o.lane >> 4) * 8 + (o.lane & 7)) * LD_HALF + o.warp % 8 * 16 + (o.lane >> 3 & 1) * 8;
-    multiply<CHUNK / 16, true>(s, rows, 16 * LD_HALF, x->d, o);
-}
-
-__device__ static void share_state(walk_shared *x, const place &o, const float s[2][4])
-{
-#pragma unroll
-    for (int n = 0; n < 2; n++)
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            x->s[at_pair(o.warp % 8 * 16 + o.g + 8 * (c >> 1), o.column + n * 8 + 2 * o.t + (c & 1))] = tf32(s[n][c]);
-}
-
-// S before the new tokens, the journal folded in.
-__device__ static void load_state(const nb_cuda_gdn &p, const walk &w, const place &o, const float *state,
-                                  float s[2][4])
-{
-    int row = o.warp % 8 * 16 + o.g, column = w.column + o.column + 2 * o.t;
-    const float *journal =
-        p.journal + w.s.slot * p.slot_floats + (int64_t)w.head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
-#pragma unroll
-    for (int n = 0; n < 2; n++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float2 v = w.s.n_past == w.s.n_keep ? make_float2(0, 0)
-                                                : *(const float2 *)(state + (row + 8 * h) * DIM + column + n * 8);
-            s[n][2 * h] = v.x, s[n][2 * h + 1] = v.y;
-        }
-    for (int r = 0; r < w.s.n_keep; r++, journal += NB_GDN_JOURNAL_FLOATS) {
-        float decay = expf(journal[2 * DIM]), k[2] = {journal[row], journal[row + 8]};
-#pragma unroll
-        for (int n = 0; n < 2; n++)
-#pragma unroll
-            for (int c = 0; c < 4; c++) s[n][c] = decay * s[n][c] + k[c >> 1] * journal[DIM + column + n * 8 + (c & 1)];
-    }
-}
-
-__device__ static void store_state(const walk &w, const place &o, float *state, const float s[2][4])
-{
-    int row = o.warp % 8 * 16 + o.g, column = w.column + o.column + 2 * o.t;
-#pragma unroll
-    for (int n = 0; n < 2; n++)
-#pragma unroll
-        for (int h = 0; h < 2; h++)
-            *(float2 *)(state + (row + 8 * h) * DIM + column + n * 8) = make_float2(s[n][2 * h], s[n][2 * h + 1]);
-}
-
 // Block (value head and slice, chunked sequence).
-__device__ static walk open_walk(const nb_cuda_gdn &p)
+__device__ static walk open_walk(const nb_cuda_gdn &p, const scratch &from)
 {
     nb_gdn_walk which = p.walk[blockIdx.y];
     walk w;
-    w.s = p.seq[which.seq], w.chunk_first = which.chunk_first;
+    w.s = p.seq[which.seq], w.n_chunk = (w.s.n_new + CHUNK - 1) / CHUNK;
     w.head = blockIdx.x / (DIM / SLICE), w.column = blockIdx.x % (DIM / SLICE) * SLICE;
-    w.key_head = w.head / (p.n_value_head / p.n_key_head), w.n_channel = (2 * p.n_key_head + p.n_value_head) * DIM;
-    w.value_channel = 2 * p.n_key_head * DIM + w.head * DIM + w.column;
+    w.key = from.key + (int64_t)which.chunk_first * p.n_key_head + w.head / (p.n_value_head / p.n_key_head);
+    int64_t value = (int64_t)which.chunk_first * p.n_value_head + w.head;
+    w.value = from.value + value, w.u = from.u + value * (DIM / 16) + w.column / 16;
     return w;
 }
 
-// All chunks of a walk, S in registers.
-__global__ void __launch_bounds__(WALK_THREADS, 1) walk_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
+__device__ __forceinline__ static float *output_row(const nb_cuda_gdn &p, const walk &w, int tok)
+{
+    return p.out + ((int64_t)(w.s.tok_first + tok) * p.n_value_head + w.head) * DIM + w.column;
+}
+
+// The pieces of chunk i: f(place in a stage, source, bytes).
+template <class F> __device__ __forceinline__ static void each_piece(const nb_cuda_gdn &p, const walk &w, int i, F f)
+{
+    f(offsetof(walk_stage, key), w.key + (int64_t)i * p.n_key_head, (int)sizeof(key_part));
+    f(offsetof(walk_stage, value), w.value + (int64_t)i * p.n_value_head, (int)sizeof(value_part));
+    f(offsetof(walk_stage, u), w.u + (int64_t)i * p.n_value_head * (DIM / 16), (int)sizeof(u_part) * SLICE / 16);
+}
+
+#if NB_HAVE_WGMMA
+// By one lane. A chunk is brought into L2 long before there is room for it.
+__device__ static void fill_ring(const nb_cuda_gdn &p, const walk &w, walk_shared *x, uint64_t *full, uint64_t *empty)
+{
+    nb_fence_async_global();
+    for (int i = 0; i < w.n_chunk; i++) {
+        int slot = i % STAGES;
+        nb_barrier_wait(&empty[slot], i / STAGES & 1 ^ 1);
+        nb_barrier_expect(&full[slot], sizeof(key_part) + sizeof(value_part) + sizeof(u_part) * SLICE / 16);
+        each_piece(p, w, i, [&](uint32_t at, const void *piece, int n_byte) {
+            nb_copy_bulk(nb_shared_at(&x->stage[slot]) + at, piece, n_byte, &full[slot]);
+        });
+        if (i + CHUNKS_AHEAD < w.n_chunk)
+            each_piece(p, w, i + CHUNKS_AHEAD,
+                       [](uint32_t, const void *piece, int n_byte) { nb_prefetch_bulk(piece, n_byte); });
+    }
+}
+#endif
+
+// Sums of a product with N columns as the left side of the next: two of its columns a register.
+template <int N> __device__ __forceinline__ static void pack_left(uint32_t a[N / 16][4], const float c[N / 2])
+{
+#pragma unroll
+    for (int i = 0; i < N / 16; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float *v = c + (2 * i + (j >> 1)) * 4 + (j & 1) * 2;
+            a[i][j] = pack_f16(v[0], v[1]);
+        }
+}
+
+// c[64][N] (+)= a[64][K] panels[N][K]^T, a warp 16 rows. WGMMA: in flight when it returns.
+template <bool WGMMA, int N, int K>
+__device__ __forceinline__ static void multiply(float c[N / 2], const uint32_t a[K / 16][4], const uint8_t *panels,
+                                                bool add)
+{
+    int lane = threadIdx.x & 31;
+#if NB_HAVE_WGMMA
+    if constexpr (WGMMA) {
+        nb_wgmma_fence();
+#pragma unroll
+        for (int s = 0; s < K / 16; s++)
+            nb_wgmma<N, true>(c, a[s], nb_panel(nb_shared_at(panels + s / 4 * N * NB_PANEL_ROW)) + s % 4 * 2, add || s);
+        nb_wgmma_commit();
+        return;
+    }
+#endif
+    if (!add)
+#pragma unroll
+        for (int j = 0; j < N / 2; j++) c[j] = 0;
+#pragma unroll
+    for (int s = 0; s < K / 16; s++)
+#pragma unroll
+        for (int n = 0; n < N / 8; n += 2) {
+            uint32_t b[4];
+            int row = n * 8 + (lane >> 4) * 8 + (lane & 7), chunk = s % 4 * 2 + (lane >> 3 & 1);
+            load_matrices<false>(b, (const __half *)(panels + s / 4 * N * NB_PANEL_ROW + nb_swizzle(row, chunk)));
+            nb_mma<true>(c + 4 * n, a[s], b[0], b[1]);
+            nb_mma<true>(c + 4 * n + 4, a[s], b[2], b[3]);
+        }
+}
+
+// All products but the last N are done.
+template <bool WGMMA, int N> __device__ __forceinline__ static void settle(void)
+{
+#if NB_HAVE_WGMMA
+    if constexpr (WGMMA) nb_wgmma_wait<N>();
+#endif
+}
+
+// c[j] *= factor of its column.
+__device__ __forceinline__ static void scale_columns(float c[CHUNK / 2], const float *factor)
+{
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) {
+        float2 f = *(const float2 *)(factor + n * 8 + 2 * (threadIdx.x & 3));
+        c[4 * n] *= f.x, c[4 * n + 1] *= f.y, c[4 * n + 2] *= f.x, c[4 * n + 3] *= f.y;
+    }
+}
+
+// o^T = c * factor of its column + d to rows of outputs.
+__device__ __forceinline__ static void put_outputs(float *out, const float c[CHUNK / 2], const float *factor,
+                                                   const float d[CHUNK / 2])
+{
+    int t = threadIdx.x & 3;
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) {
+        float2 f = *(const float2 *)(factor + n * 8 + 2 * t);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            out[(n * 8 + 2 * t + (j & 1)) * LD_OUT + 8 * (j >> 1)] = c[4 * n + j] * (j & 1 ? f.y : f.x) + d[4 * n + j];
+    }
+}
+
+__device__ __forceinline__ static void load_u(float n[CHUNK / 2], const u_part *u)
+{
+    int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
+#pragma unroll
+    for (int i = 0; i < CHUNK / 16; i++) {
+        uint4 raw = u[warp].piece[i][lane];
+        const uint32_t *v = (const uint32_t *)&raw;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            float2 y = __half22float2(*(const __half2 *)&v[j]);
+            n[8 * i + 2 * j] = y.x, n[8 * i + 2 * j + 1] = y.y;
+        }
+    }
+}
+
+// A lane's part of S: columns `column` and + 8 of v, of k 2 * (lane % 4) and + 1 of each eight. The journal goes in.
+__device__ static void load_state(const nb_cuda_gdn &p, const walk &w, const float *state, int column, float s[DIM / 2])
+{
+    int row = 2 * (threadIdx.x & 3);
+    const float *journal =
+        p.journal + w.s.slot * p.slot_floats + (int64_t)w.head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
+#pragma unroll
+    for (int j = 0; j < DIM / 2; j++)
+        s[j] = w.s.n_past == w.s.n_keep ? 0.0f : state[(j / 4 * 8 + row + (j & 1)) * DIM + column + 8 * (j >> 1 & 1)];
+    for (int r = 0; r < w.s.n_keep; r++, journal += NB_GDN_JOURNAL_FLOATS) {
+        float decay = expf(journal[2 * DIM]), u[2] = {journal[DIM + column], journal[DIM + column + 8]};
+#pragma unroll
+        for (int j = 0; j < DIM / 2; j++)
+            s[j] = decay * s[j] + journal[j / 4 * 8 + row + (j & 1)] * u[j >> 1 & 1];
+    }
+}
+
+__device__ static void store_state(float *state, int column, const float s[DIM / 2])
+{
+    int row = 2 * (threadIdx.x & 3);
+#pragma unroll
+    for (int j = 0; j < DIM / 2; j++)
+        state[(j / 4 * 8 + row + (j & 1)) * DIM + column + 8 * (j >> 1 & 1)] = s[j];
+}
+
+__device__ __forceinline__ static void decay_state(float s[DIM / 2], float decay)
+{
+#pragma unroll
+    for (int j = 0; j < DIM / 2; j++) s[j] *= decay;
+    nb_wgmma_hold<DIM / 2>(s);
+}
+
+// All chunks by one warpgroup. take(i) waits for a chunk and gives it (behind the last: that one again), room(i) waits
+// for the place of its outputs, give(i) says that the chunk was read and its outputs are there. While a product runs,
+// what the one before left is made ready for the next.
+template <bool WGMMA, class TAKE, class ROOM, class GIVE>
+__device__ __forceinline__ static void walk_chunks(const nb_cuda_gdn &p, const walk &w, TAKE take, ROOM room, GIVE give)
+{
+    int column = (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
+    float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM;
+    float s[DIM / 2], n[CHUNK / 2], of_state[CHUNK / 2], of_chunk[CHUNK / 2];
+    uint32_t left[DIM / 16][4], left_n[CHUNK / 16][4], left_decayed[CHUNK / 16][4];
+    load_state(p, w, state, w.column + column, s);
+    const walk_stage *x = take(0);
+    load_u(n, x->u);
+    for (int i = 0; i < w.n_chunk; i++) {
+        pack_left<DIM>(left, s);
+        decay_state(s, x->value.until[CHUNK - 1]);
+        multiply<WGMMA, CHUNK, DIM>(n, left, x->value.w[0], true);
+        settle<WGMMA, 0>();
+        multiply<WGMMA, CHUNK, DIM>(of_state, left, x->key.q[0], false);
+        pack_left<CHUNK>(left_n, n);
+        multiply<WGMMA, CHUNK, CHUNK>(of_chunk, left_n, x->value.qk, false);
+        scale_columns(n, x->value.from);
+        pack_left<CHUNK>(left_decayed, n);
+        multiply<WGMMA, DIM, CHUNK>(s, left_decayed, x->key.k, true);
+        settle<WGMMA, 1>(); // all but s
+        put_outputs(room(i) + column, of_state, x->value.until, of_chunk);
+        x = take(i + 1);
+        load_u(n, x->u);
+        settle<WGMMA, 0>();
+        give(i);
+    }
+    store_state(state, w.column + column, s);
+}
+
+// A warpgroup, a warp that fills its ring and one that stores its outputs.
+__global__ void __launch_bounds__(WALK_THREADS, 1)
+    walk_wgmma_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
+{
+#if NB_HAVE_WGMMA
+    extern __shared__ uint8_t smem[];
+    __shared__ uint64_t full[STAGES], empty[STAGES], written, stored;
+    walk_shared *x = (walk_shared *)(smem + (1024 - nb_shared_at(smem) % 1024) % 1024);
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; i++) nb_barrier_init(&full[i], 1), nb_barrier_init(&empty[i], NB_WARPGROUP);
+        nb_barrier_init(&written, NB_WARPGROUP), nb_barrier_init(&stored, 1);
+        nb_barrier_init_done();
+    }
+    __syncthreads();
+    nb_grid_release();
+    nb_grid_wait();
+    walk w = open_walk(p, from);
+    int role = threadIdx.x / 32, lane = threadIdx.x & 31;
+    if (role < NB_WARPGROUP / 32) {
+        auto take = [&](int i) {
+            i = min(i, w.n_chunk - 1);
+            nb_barrier_wait(&full[i % STAGES], i / STAGES & 1);
+            return (const walk_stage *)&x->stage[i % STAGES];
+        };
+        auto room = [&](int i) {
+            nb_barrier_wait(&stored, i & 1 ^ 1);
+            return x->out[0];
+        };
+        auto give = [&](int i) {
+            nb_fence_async();
+            nb_barrier_arrive(&empty[i % STAGES]), nb_barrier_arrive(&written);
+        };
+        walk_chunks<true>(p, w, take, room, give);
+    } else if (role == NB_WARPGROUP / 32) {
+        if (lane == 0) fill_ring(p, w, x, full, empty);
+    } else {
+        for (int i = 0; i < w.n_chunk; i++) {
+            nb_barrier_wait(&written, i & 1);
+            for (int row = lane; row < min(CHUNK, w.s.n_new - i * CHUNK); row += 32)
+                nb_store_bulk(output_row(p, w, i * CHUNK + row), nb_shared_at(x->out[row]), SLICE * sizeof(float));
+            nb_store_bulk_wait();
+            __syncwarp();
+            if (lane == 0) nb_barrier_arrive(&stored);
+        }
+    }
+#endif
+}
+
+// The same by mma.sync, a chunk copied when the one before was read.
+__global__ void __launch_bounds__(NB_WARPGROUP, 1) walk_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
 {
     extern __shared__ __align__(16) uint8_t smem[];
     walk_shared *x = (walk_shared *)smem;
     nb_grid_release();
     nb_grid_wait();
-    walk w = open_walk(p);
-    float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM, s[2][4];
-    int n_chunk = (w.s.n_new + CHUNK - 1) / CHUNK;
-    place o = my_place();
-    float4 weight = __ldg((const float4 *)(p.conv1d + (w.value_channel + threadIdx.x % SLICE) * NB_GDN_KERNEL));
-    copy_chunk<WALK_THREADS>(p, from, w, 0, &x->stage[0]);
-    load_state(p, w, o, state, s);
-    for (int i = 0; i < n_chunk; i++) {
-        const walk_stage *stage = &x->stage[i & 1];
-        float c[2][4] = {};
-        share_state(x, o, s);
-        asm volatile("cp.async.wait_group 0;" ::: "memory");
+    walk w = open_walk(p, from);
+    auto take = [&](int i) {
+        if (i < w.n_chunk) {
+            __syncthreads();
+            each_piece(p, w, i, [&](uint32_t at, const void *piece, int n_byte) {
+                for (int j = threadIdx.x * 16; j < n_byte; j += NB_WARPGROUP * 16)
+                    nb_copy_16(nb_shared_at(x->stage) + at + j, (const uint8_t *)piece + j);
+            });
+            nb_copies_wait();
+        }
         __syncthreads();
-        if (i + 1 < n_chunk) copy_chunk<WALK_THREADS>(p, from, w, i + 1, &x->stage[(i + 1) & 1]);
-        convolve_values<WALK_THREADS>(stage, weight, x->v);
-        read_state(x, stage, o, c);
+        return (const walk_stage *)x->stage;
+    };
+    auto room = [&](int) { return x->out[0]; };
+    auto give = [&](int i) {
+        for (int j = threadIdx.x; j < min(CHUNK, w.s.n_new - i * CHUNK) * SLICE / 4; j += NB_WARPGROUP) {
+            int row = j / (SLICE / 4), part = j % (SLICE / 4) * 4;
+            *(float4 *)(output_row(p, w, i * CHUNK + row) + part) = *(const float4 *)(x->out[row] + part);
+        }
         __syncthreads();
-        if (o.warp % 8 < 4) write_rest(x, stage, o, c);
-        __syncthreads();
-        solve(x, stage, o);
-        __syncthreads();
-        if (o.warp % 8 >= 4) write_out(p, w, x, stage, o, i, c);
-        update_state(x, stage, o, s);
-    }
-    store_state(w, o, state, s);
-}
-
-// The same by wgmma (sm_90a). The first warpgroup takes the rows of k through r and the substitution, the second those
-// of q to the output; each owns half of the rows of S. Right sides lie in panels of 32 values of k, transposed: 32
-// columns a row. Their k is in the order of widen (k_place). So each operand is read once from shared memory.
-enum { TF32_PANEL_K = NB_PANEL_ROW / 4, TF32_PANEL = SLICE * NB_PANEL_ROW };
-
-typedef struct wgmma_shared {
-    uint8_t s[DIM / TF32_PANEL_K][TF32_PANEL], r[CHUNK / TF32_PANEL_K][TF32_PANEL], n[CHUNK / TF32_PANEL_K][TF32_PANEL],
-        d[CHUNK / TF32_PANEL_K][TF32_PANEL]; // as in walk_shared
-    walk_stage stage[2];
-    float v[CHUNK * (SLICE + 1)];
-} wgmma_shared;
-
-#if NB_HAVE_WGMMA
-// Element (k, column) of a right side.
-__device__ __forceinline__ static float *in_panel(uint8_t (*panel)[TF32_PANEL], int k, int column)
-{
-    int at = (k & ~7) | (k & 1) << 2 | (k >> 1 & 3); // k_place
-    return (float *)(panel[at / TF32_PANEL_K] + nb_swizzle(column, at % TF32_PANEL_K / 4)) + at % 4;
-}
-
-// c[64][SLICE] += a panels, a: 2 * N fragments of eight columns.
-template <int N>
-__device__ __forceinline__ static void multiply_panels(float c[SLICE / 2], const float a[N][2][4],
-                                                       uint8_t (*panel)[TF32_PANEL])
-{
-    nb_wgmma_fence();
-#pragma unroll
-    for (int s = 0; s < N; s++)
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-            nb_wgmma_tf32(c, a[s][half], nb_panel(nb_shared_at(panel[s / 2])) + s % 2 * 4 + half * 2);
-    nb_wgmma_commit();
-    nb_wgmma_wait<0>();
-}
-
-template <int N, bool TRANSPOSED>
-__device__ __forceinline__ static void load_fragments(float a[N][2][4], const __half *row, int stride)
-{
-#pragma unroll
-    for (int s = 0; s < N; s++) {
-        uint32_t raw[4];
-        load_matrices<TRANSPOSED>(raw, row + s * stride);
-        widen(raw, a[s]);
-    }
-}
-
-// r = beta (v - e^G k S), then n = T r and its decayed form; by the first warpgroup.
-__device__ static void substitute(wgmma_shared *x, const walk_stage *stage, const float c[SLICE / 2], int row)
-{
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-    float a[CHUNK / 16][2][4], n[SLICE / 2] = {}, last = stage->gate[CHUNK - 1].x;
-#pragma unroll
-    for (int j = 0; j < SLICE / 2; j++) {
-        int i = row + g + 8 * (j >> 1 & 1), column = j / 4 * 8 + 2 * t + (j & 1);
-        float2 gate = stage->gate[i];
-        *in_panel(x->r, i, column) = tf32(gate.y * (x->v[i * (SLICE + 1) + column] - expf(gate.x) * c[j]));
-    }
-    const float *left = stage->inverse + (row + g) * LD_PRODUCT + 2 * t;
-#pragma unroll
-    for (int s = 0; s < CHUNK / 8; s++) {
-        float2 low = *(const float2 *)(left + s * 8), high = *(const float2 *)(left + 8 * LD_PRODUCT + s * 8);
-        bool in = s * 8 < row + 16; // T is lower triangular; what is above was never written
-        float *f = a[s / 2][s % 2];
-        f[0] = in ? low.x : 0, f[1] = in ? high.x : 0, f[2] = in ? low.y : 0, f[3] = in ? high.y : 0;
-    }
-    nb_fence_async();
-    nb_group_barrier();
-    multiply_panels<CHUNK / 16>(n, a, x->r);
-#pragma unroll
-    for (int j = 0; j < SLICE / 2; j++) {
-        int i = row + g + 8 * (j >> 1 & 1), column = j / 4 * 8 + 2 * t + (j & 1);
-        *in_panel(x->n, i, column) = tf32(n[j]);
-        *in_panel(x->d, i, column) = tf32(n[j] * expf(last - stage->gate[i].x));
-    }
-    nb_fence_async();
-}
-
-// o = e^G q S + (products of q and k) N; by the second warpgroup.
-__device__ static void write_rows(const nb_cuda_gdn &p, const walk &w, wgmma_shared *x, const walk_stage *stage,
-                                  int i_chunk, float c[SLICE / 2], int row)
-{
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-    float a[CHUNK / 16][2][4], decay[2] = {expf(stage->gate[row + g].x), expf(stage->gate[row + g + 8].x)};
-#pragma unroll
-    for (int j = 0; j < SLICE / 2; j++) c[j] *= decay[j >> 1 & 1];
-    load_fragments<CHUNK / 16, false>(a, stage->qk + (row + (lane & 15)) * LD_PRODUCT + (lane >> 4) * 8, 16);
-    multiply_panels<CHUNK / 16>(c, a, x->n);
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int tok = i_chunk * CHUNK + row + 8 * h + g;
-        if (tok >= w.s.n_new) continue;
-        float *out = p.out + ((int64_t)(w.s.tok_first + tok) * p.n_value_head + w.head) * DIM + w.column + 2 * t;
-#pragma unroll
-        for (int n = 0; n < SLICE / 8; n++)
-            *(float2 *)(out + n * 8) = make_float2(c[4 * n + 2 * h], c[4 * n + 2 * h + 1]);
-    }
-}
-
-// A lane's part of S: rows row and row + 8.
-__device__ static void load_rows(const nb_cuda_gdn &p, const walk &w, const float *state, int row, float s[SLICE / 2])
-{
-    int column = w.column + 2 * (threadIdx.x & 3);
-    const float *journal =
-        p.journal + w.s.slot * p.slot_floats + (int64_t)w.head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
-#pragma unroll
-    for (int j = 0; j < SLICE / 2; j++)
-        s[j] = w.s.n_past == w.s.n_keep ? 0.0f : state[(row + 8 * (j >> 1 & 1)) * DIM + column + j / 4 * 8 + (j & 1)];
-    for (int r = 0; r < w.s.n_keep; r++, journal += NB_GDN_JOURNAL_FLOATS) {
-        float decay = expf(journal[2 * DIM]), k[2] = {journal[row], journal[row + 8]};
-#pragma unroll
-        for (int j = 0; j < SLICE / 2; j++)
-            s[j] = decay * s[j] + k[j >> 1 & 1] * journal[DIM + column + j / 4 * 8 + (j & 1)];
-    }
-}
-#endif
-
-__global__ void __launch_bounds__(THREADS, 1) walk_wgmma_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
-{
-#if NB_HAVE_WGMMA
-    extern __shared__ uint8_t smem[];
-    wgmma_shared *x = (wgmma_shared *)(smem + (1024 - nb_shared_at(smem) % 1024) % 1024);
-    nb_grid_release();
-    nb_grid_wait();
-    walk w = open_walk(p);
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = warp % 4 * 16, mine = warp * 16 + (lane >> 2),
-        n_chunk = (w.s.n_new + CHUNK - 1) / CHUNK;
-    bool keys = warp < 4;
-    float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM, s[SLICE / 2];
-    float4 weight = __ldg((const float4 *)(p.conv1d + (w.value_channel + threadIdx.x % SLICE) * NB_GDN_KERNEL));
-    copy_chunk<THREADS>(p, from, w, 0, &x->stage[0]);
-    load_rows(p, w, state, mine, s);
-    for (int i = 0; i < n_chunk; i++) {
-        const walk_stage *stage = &x->stage[i & 1];
-        float c[SLICE / 2] = {}, a[DIM / 16][2][4], k[CHUNK / 16][2][4];
-#pragma unroll
-        for (int j = 0; j < SLICE / 2; j++)
-            *in_panel(x->s, mine + 8 * (j >> 1 & 1), j / 4 * 8 + 2 * (lane & 3) + (j & 1)) = tf32(s[j]);
-        nb_fence_async();
-        asm volatile("cp.async.wait_group 0;" ::: "memory");
-        __syncthreads();
-        if (i + 1 < n_chunk) copy_chunk<THREADS>(p, from, w, i + 1, &x->stage[(i + 1) & 1]);
-        convolve_values<THREADS>(stage, weight, x->v);
-        load_fragments<DIM / 16, false>(
-            a, (keys ? stage->k : stage->q) + (row + (lane & 15)) * LD_HALF + (lane >> 4) * 8, 16);
-        multiply_panels<DIM / 16>(c, a, x->s);
-        __syncthreads();
-        if (keys) substitute(x, stage, c, row);
-        load_fragments<CHUNK / 16, true>(
-            k, stage->k + ((lane >> 4) * 8 + (lane & 7)) * LD_HALF + warp * 16 + (lane >> 3 & 1) * 8, 16 * LD_HALF);
-        __syncthreads();
-        if (!keys) write_rows(p, w, x, stage, i, c, row);
-        float decay = expf(stage->gate[CHUNK - 1].x);
-#pragma unroll
-        for (int j = 0; j < SLICE / 2; j++) s[j] *= decay;
-        multiply_panels<CHUNK / 16>(s, k, x->d);
-    }
-#pragma unroll
-    for (int j = 0; j < SLICE / 2; j++)
-        state[(mine + 8 * (j >> 1 & 1)) * DIM + w.column + j / 4 * 8 + 2 * (lane & 3) + (j & 1)] = s[j];
-#endif
+    };
+    walk_chunks<false>(p, w, take, room, give);
 }
 
 int nb_gdn_chunks_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
 {
     scratch s = carve(p->scratch, p->n_chunk, p->n_key_head, p->n_value_head);
-    dim3 chunks(p->n_chunk, p->n_key_head), walks(p->n_value_head * (DIM / SLICE), p->n_walk);
+    dim3 chunks(p->n_key_head, p->n_chunk), walks(p->n_value_head * (DIM / SLICE), p->n_walk);
     NB_TRY(nb_cuda_start(at, prepare_kernel, chunks, THREADS, sizeof(prepare_shared), err, *p, s));
-    if (at->wgmma) return nb_cuda_start(at, walk_wgmma_kernel, walks, THREADS, sizeof(wgmma_shared) + 1024, err, *p, s);
-    return nb_cuda_start(at, walk_kernel, walks, WALK_THREADS, sizeof(walk_shared), err, *p, s);
+    if (at->wgmma)
+        return nb_cuda_start(at, walk_wgmma_kernel, walks, WALK_THREADS, sizeof(walk_shared) + 1024, err, *p, s);
+    return nb_cuda_start(at, walk_kernel, walks, NB_WARPGROUP, offsetof(walk_shared, stage[1]), err, *p, s);
 }

@@ -300,22 +300,6 @@ __device__ static bool is_wide(const row_tile &r)
     return r.o.kind == NB_OUT_BF16 && (r.tile + 2) * 16 <= r.m->n_out && r.o.stride % 8 == 0 && r.o.first % 8 == 0;
 }
 
-// v[i] of lane t of a quad goes to v[t] of lane i.
-__device__ __forceinline__ static void transpose_quad(uint32_t v[4])
-{
-    int t = threadIdx.x & 3;
-#pragma unroll
-    for (int step = 1; step < 4; step *= 2) {
-        bool high = t & step;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if (i & step) continue;
-            uint32_t other = __shfl_xor_sync(0xffffffffu, high ? v[i] : v[i + step], step);
-            high ? v[i] = other : v[i + step] = other;
-        }
-    }
-}
-
 // Two row tiles together: 16 bytes a lane, 64 of a token in a row.
 template <int N> __device__ static void store_wide(const row_tile &r, const float acc[2][N / 2])
 {
@@ -332,7 +316,7 @@ template <int N> __device__ static void store_wide(const row_tile &r, const floa
             const float *y = acc[q >> 1] + 4 * j + 2 * (q & 1);
             v[q] = transpose_8x8(nb_pack_bf16x2(y[0] * multiplier[q], y[1] * multiplier[q]));
         }
-        transpose_quad(v);
+        nb_transpose_quad(v);
         if (8 * j + g < r.count) *(uint4 *)(to + (int64_t)8 * j * r.o.stride) = make_uint4(v[0], v[1], v[2], v[3]);
     }
 }

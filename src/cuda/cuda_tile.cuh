@@ -322,6 +322,22 @@ template <bool F16> __device__ __forceinline__ uint16_t nb_input_from_f32(float 
     return (uint16_t)nb_input_pair<F16>(x, 0.0f, inverse_scale);
 }
 
+// v[i] of lane t of a quad goes to v[t] of lane i.
+__device__ __forceinline__ void nb_transpose_quad(uint32_t v[4])
+{
+    int t = threadIdx.x & 3;
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+        bool high = t & step;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & step) continue;
+            uint32_t other = __shfl_xor_sync(0xffffffffu, high ? v[i] : v[i + step], step);
+            high ? v[i] = other : v[i + step] = other;
+        }
+    }
+}
+
 __device__ __forceinline__ float nb_warp_sum(float v)
 {
     for (int o = 16; o; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);

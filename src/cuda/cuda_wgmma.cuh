@@ -1,6 +1,6 @@
 // Hopper's own instructions (sm_90a): wgmma, mbarriers, bulk and asynchronous copies into shared memory, registers
-// moved between warpgroups. For other targets the file defines nothing but NB_HAVE_WGMMA = 0: kernels built from it
-// have an empty body there, and nb_wgmma_usable keeps them from being launched.
+// moved between warpgroups. For other targets NB_HAVE_WGMMA is 0 and only the places in panels are defined: kernels built
+// from the rest have an empty body there, and nb_product_usable keeps them from being launched.
 //
 // Operands in shared memory are K-major panels: 128 bytes (64 values of 16 bits) of each row, rows behind each other,
 // 16-byte chunks swizzled by the row (nb_swizzle); a panel begins at a multiple of 1024 bytes.
@@ -24,7 +24,6 @@ constexpr int nb_registers_launched(int n_thread)
     return 65536 / n_thread / 8 * 8;
 }
 
-#if NB_HAVE_WGMMA
 __device__ __forceinline__ uint32_t nb_shared_at(const void *p)
 {
     return (uint32_t)__cvta_generic_to_shared(p);
@@ -35,6 +34,27 @@ __device__ __forceinline__ uint32_t nb_swizzle(int row, int chunk)
 {
     return (uint32_t)(row * NB_PANEL_ROW + ((chunk ^ row) & 7) * 16);
 }
+
+__device__ __forceinline__ void nb_copy_16(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from));
+}
+
+// This thread's copies so far are done.
+__device__ __forceinline__ void nb_copies_wait(void)
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// Sums are computed to here: the compiler moves no reading or writing of them into the products that follow, which it
+// would serialize for it.
+template <int N> __device__ __forceinline__ void nb_wgmma_hold(float *d)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+#if NB_HAVE_WGMMA
 
 __device__ __forceinline__ void nb_barrier_init(uint64_t *b, int n_arrive)
 {
@@ -73,11 +93,6 @@ __device__ __forceinline__ void nb_barrier_arrive_copies(uint64_t *b)
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(nb_shared_at(b)) : "memory");
 }
 
-__device__ __forceinline__ void nb_copy_16(uint32_t to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from));
-}
-
 // n_byte (a multiple of 16) from global memory in one go; the barrier counts the bytes.
 __device__ __forceinline__ void nb_copy_bulk(uint32_t to, const void *from, int n_byte, uint64_t *b)
 {
@@ -86,7 +101,32 @@ __device__ __forceinline__ void nb_copy_bulk(uint32_t to, const void *from, int 
                  : "memory");
 }
 
-// Makes ordinary writes to shared memory visible to wgmma.
+// Makes what ordinary writes left in global memory, once it is visible, visible to this thread's bulk copies.
+__device__ __forceinline__ void nb_fence_async_global(void)
+{
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
+// n_byte (a multiple of 16) of global memory into L2.
+__device__ __forceinline__ void nb_prefetch_bulk(const void *from, int n_byte)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
+}
+
+// n_byte (a multiple of 16) to global memory in one go.
+__device__ __forceinline__ void nb_store_bulk(void *to, uint32_t from, int n_byte)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0],[%1],%2;" ::"l"(to), "r"(from), "r"(n_byte)
+                 : "memory");
+}
+
+// What this thread's bulk stores take from shared memory is read.
+__device__ __forceinline__ void nb_store_bulk_wait(void)
+{
+    asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+
+// Makes ordinary writes to shared memory visible to wgmma and bulk stores.
 __device__ __forceinline__ void nb_fence_async(void)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -209,21 +249,6 @@ __device__ __forceinline__ void nb_wgmma_e4m3(float d[64], const uint32_t a[4], 
                  "1;\n}"
                  : NB_OUT_64(d, 0)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(panel), "r"(keep));
-}
-
-// d[64][32] += a[64][8] b[32][8]^T in TF32. a: as a of mma.m16n8k8; the panel's rows hold 32 values.
-__device__ __forceinline__ void nb_wgmma_tf32(float d[16], const float a[4], uint64_t panel)
-{
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n32k8.f32.tf32.tf32 {" NB_REGS_16 "}, {%16,%17,%18,%19}, %20, 1, 1, 1;"
-        : NB_OUT_16(d, 0)
-        : "r"(nb_f32_bits(a[0])), "r"(nb_f32_bits(a[1])), "r"(nb_f32_bits(a[2])), "r"(nb_f32_bits(a[3])), "l"(panel));
-}
-
-// The first warpgroup's own barrier.
-__device__ __forceinline__ void nb_group_barrier(void)
-{
-    asm volatile("bar.sync 1, 128;" ::: "memory");
 }
 #endif
 
