@@ -1,13 +1,13 @@
 // The kernels of cuda_chunk.h. What prepare_kernel leaves for the walk lies in memory as the walk's shared memory holds
 // it: panels of cuda_wgmma.cuh and accumulators in a lane's order, so that a chunk is copied in three pieces.
 //
-// The walk keeps S^T, 64 columns of v by all of k, in the registers of a warpgroup, a warp 16 columns of v. Accumulators
-// of one product are the left side of the next without leaving their lane:
+// The walk keeps S^T, 64 columns of v by all of k, in the registers of a warpgroup, a warp 16 columns of v.
+// Accumulators of one product are the left side of the next without leaving their lane:
 //   n^T = U^T - S^T W^T;  o^T = e^G S^T q^T + n^T (q k^T)^T;  S^T <- e^(G_last) S^T + (decayed n)^T k
 // so nothing but the right sides (q, k, W, their products) is read from shared memory and no warp waits for another.
 //
-// Bytes of a chunk and value head: 32 KiB of q and k (of a key head), 40.5 KiB of W, U, products and decays, written and
-// read once; 32 KiB of outputs. Operations of the walk: 64 * 128 * (3 * 128 + 64) * 2.
+// Bytes of a chunk and value head: 32 KiB of q and k (of a key head), 40.5 KiB of W, U, products and decays, written
+// and read once; 32 KiB of outputs. Operations of the walk: 64 * 128 * (3 * 128 + 64) * 2.
 #include "cuda/cuda_chunk.h"
 
 #include "cuda/cuda_source.cuh"
@@ -38,8 +38,8 @@ typedef struct key_part {
 } key_part;
 
 typedef struct value_part {
-    uint8_t w[N_PANEL][PANEL_BYTES];       // [CHUNK][DIM]: -W
-    uint8_t qk[PANEL_BYTES];               // [CHUNK][CHUNK]: (q_i . k_j) e^(G_i - G_j)
+    uint8_t w[N_PANEL][PANEL_BYTES]; // [CHUNK][DIM]: -W
+    uint8_t qk[PANEL_BYTES];         // [CHUNK][CHUNK]: (q_i . k_j) e^(G_i - G_j)
     float until[CHUNK], from[CHUNK]; // e^(G_i), e^(G_last - G_i)
 } value_part;
 
@@ -49,9 +49,9 @@ typedef struct u_part {
 } u_part;
 
 typedef struct scratch { // [n_chunk] each
-    key_part *key;     // [n_key_head]
-    value_part *value; // [n_value_head]
-    u_part *u;         // [n_value_head][DIM / 16]
+    key_part *key;       // [n_key_head]
+    value_part *value;   // [n_value_head]
+    u_part *u;           // [n_value_head][DIM / 16]
 } scratch;
 
 static int chunks_max(int n_tok)
@@ -71,6 +71,21 @@ int64_t nb_gdn_chunk_bytes(int n_tok, int n_key_head, int n_value_head)
 {
     int64_t key = sizeof(key_part), value = sizeof(value_part) + DIM / 16 * sizeof(u_part);
     return chunks_max(n_tok) * (n_key_head * key + n_value_head * value);
+}
+
+// e^x and x / (1 + e^-x) by the fewest instructions; results below 2^-126 are zero.
+__device__ __forceinline__ static float fast_exp(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
+    return y;
+}
+
+__device__ __forceinline__ static float fast_silu(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0f + fast_exp(-x)));
+    return x * y;
 }
 
 __device__ __forceinline__ static uint32_t pack_f16(float low, float high)
@@ -102,18 +117,18 @@ __device__ __forceinline__ static const uint16_t *raw_input(const nb_cuda_gdn &p
     return pos < 0 ? NULL : p.ring + s.slot * p.slot_halfs + (int64_t)(pos % NB_GDN_RING) * n_channel;
 }
 
-// Convolution and silu of two channels for tokens first .. first + 15 of a chunk of n, to keep(i, two values); rows
-// behind the chunk are zero.
-template <class F>
+// Convolution and silu of two channels for N tokens from `first` on of a chunk of n, to keep(i, two values). What comes
+// out behind the chunk counts nowhere, since beta is zero there.
+template <int N, class F>
 __device__ __forceinline__ static void convolve_pair(const nb_cuda_gdn &p, const nb_gdn_seq &s, int chunk_first, int n,
                                                      int first, int channel, int n_channel, F keep)
 {
     float4 w0 = __ldg((const float4 *)(p.conv1d + channel * NB_GDN_KERNEL)),
            w1 = __ldg((const float4 *)(p.conv1d + (channel + 1) * NB_GDN_KERNEL));
     const uint16_t *in = p.qkv + (int64_t)(s.tok_first + chunk_first + first) * n_channel + channel;
-    uint32_t raw[16 + TAPS];
+    uint32_t raw[N + TAPS];
 #pragma unroll
-    for (int i = 0; i < 16 + TAPS; i++) {
+    for (int i = 0; i < N + TAPS; i++) {
         bool before = i < TAPS && chunk_first + first + i < TAPS;
         raw[i] = !before && first + i - TAPS < n ? *(const uint32_t *)(in + (int64_t)(i - TAPS) * n_channel) : 0;
     }
@@ -122,16 +137,15 @@ __device__ __forceinline__ static void convolve_pair(const nb_cuda_gdn &p, const
         uint32_t v = row ? *(const uint32_t *)(row + channel) : 0;
         i == 0 ? raw[0] = v : i == 1 ? raw[1] = v : raw[2] = v;
     }
-    float2 x[16 + TAPS];
+    float2 x[N + TAPS];
 #pragma unroll
-    for (int i = 0; i < 16 + TAPS; i++)
+    for (int i = 0; i < N + TAPS; i++)
         x[i] = make_float2(nb_f32_from_bits(raw[i] << 16), nb_f32_from_bits(raw[i] & 0xffff0000u));
 #pragma unroll
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < N; i++) {
         float2 y = make_float2(w0.x * x[i].x + w0.y * x[i + 1].x + w0.z * x[i + 2].x + w0.w * x[i + 3].x,
                                w1.x * x[i].y + w1.y * x[i + 1].y + w1.z * x[i + 2].y + w1.w * x[i + 3].y);
-        bool within = first + i < n;
-        keep(i, make_float2(within ? nb_silu(y.x) : 0.0f, within ? nb_silu(y.y) : 0.0f));
+        keep(i, make_float2(fast_silu(y.x), fast_silu(y.y)));
     }
 }
 
@@ -192,7 +206,7 @@ __device__ __forceinline__ static void store_rows(const float c[8][4], int row, 
         }
 }
 
-typedef struct gates { // of a value head
+typedef struct gates {                            // of a value head
     float sum[CHUNK], beta[CHUNK], weight[CHUNK]; // G, beta, -beta e^G
 } gates;
 
@@ -319,8 +333,8 @@ __device__ static void decay_products(const float c[8][4], const gates *gate, fl
         for (int n = 0; n < 8; n++) {
             int j = n * 8 + 2 * t;
             float2 before = *(const float2 *)(gate->sum + j);
-            y[n][2 * h] = j <= i ? c[n][2 * h] * __expf(sum - before.x) : 0.0f;
-            y[n][2 * h + 1] = j + 1 <= i ? c[n][2 * h + 1] * __expf(sum - before.y) : 0.0f;
+            y[n][2 * h] = j <= i ? c[n][2 * h] * fast_exp(sum - before.x) : 0.0f;
+            y[n][2 * h + 1] = j + 1 <= i ? c[n][2 * h + 1] * fast_exp(sum - before.y) : 0.0f;
             if (warp < 4)
                 *(float2 *)(a + i * LD_A + j) =
                     make_float2(j < i ? beta * y[n][2 * h] : 0.0f, j + 1 < i ? beta * y[n][2 * h + 1] : 0.0f);
@@ -394,8 +408,8 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_consta
     int column = (threadIdx.x & 63) * 2, first = (threadIdx.x >> 6) * 16; // a thread's part of a convolution
     key_part *key = to.key + (int64_t)blockIdx.y * p.n_key_head + head;
     for (int which = 0; which < 2; which++) {
-        convolve_pair(p, s, chunk.first, n, first, which * n_key + head * DIM + column, n_channel,
-                      [&](int i, float2 y) { *(float2 *)(x->rows + (first + i) * LD_ROW + column) = y; });
+        convolve_pair<16>(p, s, chunk.first, n, first, which * n_key + head * DIM + column, n_channel,
+                          [&](int i, float2 y) { *(float2 *)(x->rows + (first + i) * LD_ROW + column) = y; });
         __syncthreads();
         normalise(x->rows, which ? 1.0f : rsqrtf((float)DIM), which ? x->k : x->q, which ? NULL : key->q);
         __syncthreads();
@@ -411,12 +425,13 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_consta
         __syncthreads();
         for (int h = 0; h < n_head; h++) {
             __half *v = h ? x->v : x->q;
-            const float *beta = x->gate[h].beta + first;
-            convolve_pair(p, s, chunk.first, n, first, 2 * n_key + (value_head + h) * DIM + column, n_channel,
-                          [&](int i, float2 y) {
-                              *(uint32_t *)(v + (first + i) * LD_HALF + column) =
-                                  pack_f16(beta[i] * y.x, beta[i] * y.y);
-                          });
+#pragma unroll 1
+            for (int i0 = first; i0 < first + 16; i0 += 8)
+                convolve_pair<8>(p, s, chunk.first, n, i0, 2 * n_key + (value_head + h) * DIM + column, n_channel,
+                                 [&](int i, float2 y) {
+                                     float beta = x->gate[h].beta[i0 + i];
+                                     *(uint32_t *)(v + (i0 + i) * LD_HALF + column) = pack_f16(beta * y.x, beta * y.y);
+                                 });
             decay_products(c, &x->gate[h], x->rows + h * CHUNK * LD_A, to.value[at + h].qk);
         }
         __syncthreads();
@@ -431,11 +446,13 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_consta
     }
 }
 
-typedef struct __align__(1024) walk_stage { // one chunk's share of a block
+typedef struct __align__(1024) walk_stage
+{ // one chunk's share of a block
     key_part key;
     value_part value;
     u_part u[SLICE / 16];
-} walk_stage;
+}
+walk_stage;
 
 typedef struct walk_shared { // walk_kernel: the first stage only
     float out[CHUNK][LD_OUT];
@@ -597,8 +614,7 @@ __device__ static void load_state(const nb_cuda_gdn &p, const walk &w, const flo
     for (int r = 0; r < w.s.n_keep; r++, journal += NB_GDN_JOURNAL_FLOATS) {
         float decay = expf(journal[2 * DIM]), u[2] = {journal[DIM + column], journal[DIM + column + 8]};
 #pragma unroll
-        for (int j = 0; j < DIM / 2; j++)
-            s[j] = decay * s[j] + journal[j / 4 * 8 + row + (j & 1)] * u[j >> 1 & 1];
+        for (int j = 0; j < DIM / 2; j++) s[j] = decay * s[j] + journal[j / 4 * 8 + row + (j & 1)] * u[j >> 1 & 1];
     }
 }
 
@@ -606,15 +622,13 @@ __device__ static void store_state(float *state, int column, const float s[DIM /
 {
     int row = 2 * (threadIdx.x & 3);
 #pragma unroll
-    for (int j = 0; j < DIM / 2; j++)
-        state[(j / 4 * 8 + row + (j & 1)) * DIM + column + 8 * (j >> 1 & 1)] = s[j];
+    for (int j = 0; j < DIM / 2; j++) state[(j / 4 * 8 + row + (j & 1)) * DIM + column + 8 * (j >> 1 & 1)] = s[j];
 }
 
 __device__ __forceinline__ static void decay_state(float s[DIM / 2], float decay)
 {
 #pragma unroll
     for (int j = 0; j < DIM / 2; j++) s[j] *= decay;
-    nb_wgmma_hold<DIM / 2>(s);
 }
 
 // All chunks by one warpgroup. take(i) waits for a chunk and gives it (behind the last: that one again), room(i) waits

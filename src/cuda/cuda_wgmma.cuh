@@ -1,6 +1,6 @@
 // Hopper's own instructions (sm_90a): wgmma, mbarriers, bulk and asynchronous copies into shared memory, registers
-// moved between warpgroups. For other targets NB_HAVE_WGMMA is 0 and only the places in panels are defined: kernels built
-// from the rest have an empty body there, and nb_product_usable keeps them from being launched.
+// moved between warpgroups. For other targets NB_HAVE_WGMMA is 0 and only the places in panels are defined: kernels
+// built from the rest have an empty body there, and nb_product_usable keeps them from being launched.
 //
 // Operands in shared memory are K-major panels: 128 bytes (64 values of 16 bits) of each row, rows behind each other,
 // 16-byte chunks swizzled by the row (nb_swizzle); a panel begins at a multiple of 1024 bytes.
@@ -44,14 +44,6 @@ __device__ __forceinline__ void nb_copy_16(uint32_t to, const void *from)
 __device__ __forceinline__ void nb_copies_wait(void)
 {
     asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
-// Sums are computed to here: the compiler moves no reading or writing of them into the products that follow, which it
-// would serialize for it.
-template <int N> __device__ __forceinline__ void nb_wgmma_hold(float *d)
-{
-#pragma unroll
-    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
 
 #if NB_HAVE_WGMMA
