@@ -3,9 +3,13 @@
 //   A_ij = beta_i (k_i . k_j) e^(G_i - G_j), j < i;  T = (I + A)^-1, by substitution in binary32
 //   N = T (beta_i (v_i - e^(G_i) S^T k_i));  o_i = e^(G_i) S^T q_i + sum_{j <= i} (q_i . k_j) e^(G_i - G_j) N_j
 //   S <- e^(G_last) S + sum_j e^(G_last - G_j) k_j N_j^T
-// Two kernels: one makes q, k, T and the products of q and k for all chunks at once, one walks a sequence's chunks.
-// S and all sums are binary32; operands of the products are rounded to 11 bits (q, k and their products to F16, all
-// others to TF32).
+// which is, with W = T diag(beta e^G) k and U = T diag(beta) v, N = U - W S. Two kernels: one makes q, k, W, U and the
+// products of q and k for all chunks at once, one walks a sequence's chunks.
+//
+// S and all sums are binary32; operands of the products are rounded to F16, 11 bits. Bounds: |T|, |W|, |q|, |k| <= 1,
+// since a step of the rule only shrinks what was there; |U|, |N| <= CHUNK times the largest |v| and |S|, and F16 ends
+// at 65,504: outputs are right as long as |v| < 1,000 and no element of S exceeds 65,504. Elements below 6e-5 lose
+// bits.
 #ifndef NB_CUDA_CHUNK_H
 #define NB_CUDA_CHUNK_H
 

@@ -1,14 +1,14 @@
 // The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
-// tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns, filled by one warpgroup
-// (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows each:
-// weights are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for each
-// other, so one stores its results while the other multiplies.
+// tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns (BF16: 64), filled by one
+// warpgroup (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows
+// each: weights are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for
+// each other, so one stores its results while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
 // than binary32's precision, so the sums of each stage go to sums in binary32: 128 rows a block, for the registers.
 //
-// Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4), 32 (FP8) or 64 KiB (BF16) of weights, from L2; 8.4 MFLOP.
-// Of e4m3: 16 and 16 KiB; 4.2 MFLOP.
+// Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of BF16: 16
+// and 32 KiB, of e4m3: 16 and 16 KiB; 4.2 MFLOP.
 #include "cuda/cuda_product.h"
 
 #include "cuda/cuda_source.cuh"
@@ -16,7 +16,6 @@
 
 enum {
     COLUMNS = NB_PRODUCT_COLUMNS,
-    STAGE_K = 2 * NB_CUDA_K_TILE,
     RING_BYTES = 200 * 1024,
     CONSUMERS = 2, // warpgroups
     THREADS = (CONSUMERS + 1) * NB_WARPGROUP,
@@ -33,9 +32,12 @@ enum { FORM_E4M3 = NB_KIND_NVFP4 + 1 };
 template <int FORM> struct shape {
     static constexpr bool e4m3 = FORM == FORM_E4M3;
     static constexpr int kind = e4m3 ? NB_KIND_FP8_A8 : FORM;
-    static constexpr int row_tiles = e4m3 ? 8 : 16; // of a block
-    static constexpr int row_bytes = STAGE_K * (e4m3 ? 1 : 2), input_bytes = COLUMNS * row_bytes;
-    static constexpr int tile_data = nb_unit<kind>::n_chunk * 2 * 512; // of a row tile in a stage, then its scales
+    static constexpr int row_tiles = e4m3 ? 8 : 16;              // of a block
+    static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2; // of a stage: four stages are better than two
+    static constexpr int value_bytes = e4m3 ? 1 : 2, row_bytes = k_tiles * NB_CUDA_K_TILE * value_bytes;
+    static constexpr int input_bytes = COLUMNS * row_bytes;
+    static constexpr int tile_data =
+        nb_unit<kind>::n_chunk * k_tiles * 512; // of a row tile in a stage, then its scales
     static constexpr int tile_bytes = tile_data + (kind == NB_KIND_NVFP4 ? 128 : 0);
     static constexpr int stage_bytes = input_bytes + row_tiles * tile_bytes, n_stage = RING_BYTES / stage_bytes;
 };
@@ -68,6 +70,11 @@ __device__ __forceinline__ static int matrix_of(const nb_tiles_args &t, int row_
     return i;
 }
 
+template <int FORM> __device__ __forceinline__ static int steps_of(const nb_tiles_args &t, const task &k)
+{
+    return (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / shape<FORM>::k_tiles;
+}
+
 typedef struct ring {
     uint8_t *stage;
     uint64_t *full, *empty;
@@ -96,7 +103,7 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     int i = t.n_tile ? 0 : matrix_of(t, tile);
     const nb_cuda_matrix &m = k.shared ? t.shared : t.matrix[i];
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
-            n = m.n_k_tile / 2;
+            n = m.n_k_tile / shape<FORM>::k_tiles;
     bool scales = lane >= TILES;
     int place = shape<FORM>::e4m3 ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
     s.to = shape<FORM>::input_bytes + place * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
@@ -122,10 +129,10 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, ring 
         int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
         if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
         if (t.n_tile && !t.pair_token && k.shared) row += t.n_pair;
-        uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * (form::row_bytes / STAGE_K), column = chunk * 16;
+        uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * form::value_bytes, column = chunk * 16;
         weight_source w = open_weights<FORM>(t, k);
         int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte);
-        int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
+        int n_step = steps_of<FORM>(t, k);
         for (int step = 0; step < n_step; step++) {
             uint64_t *full = r.full + r.slot;
             uint32_t stage = r.slot * form::stage_bytes;
@@ -175,7 +182,7 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
         nb_barrier_wait(r->full + r->slot, r->phase);
         nb_fence_async();
 #pragma unroll
-        for (int part = 0; part < 4; part++) { // half a k tile each
+        for (int part = 0; part < 2 * form::k_tiles; part++) { // half a k tile each
             int i = part / 2, half = part % 2;
             uint64_t panel = nb_panel(nb_shared_at(stage) + i * COLUMNS * NB_PANEL_ROW) + 4 * half;
 #pragma unroll
@@ -367,7 +374,7 @@ __device__ static void store_tile(const nb_tiles_args &t, const task &k, int til
 template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
 {
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
-    int n_step = (t.n_tile && k.shared ? t.shared : t.matrix[0]).n_k_tile / 2;
+    int n_step = steps_of<KIND>(t, k);
     float acc[2][N / 2] = {};
     consume<KIND, N>(acc, r, n_step);
     int tile = k.row_first + group * 8 + 2 * warp;
@@ -383,12 +390,25 @@ __device__ static void run_task_e4m3(const nb_tiles_args &t, const task &k, ring
 {
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
     float sum[COLUMNS / 2] = {};
-    consume_e4m3(sum, r, t.matrix[0].n_k_tile / 2);
+    consume_e4m3(sum, r, steps_of<FORM_E4M3>(t, k));
     store_tile<false, COLUMNS>(t, k, k.row_first + group * 4 + warp, sum);
+}
+
+// A warpgroup without rows in the task lets its stages pass.
+template <int FORM> __device__ static void pass(ring *r, int n_step)
+{
+    for (int step = 0; step < n_step; step++) {
+        nb_barrier_wait(r->full + r->slot, r->phase);
+        nb_barrier_arrive(r->empty + r->slot);
+        advance(r, shape<FORM>::n_stage);
+    }
 }
 
 template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_args &t, const task &k, ring *r)
 {
+    int group = threadIdx.x / NB_WARPGROUP - 1;
+    if (k.row_first + group * shape<FORM>::row_tiles / CONSUMERS >= k.n_row_tile)
+        return pass<FORM>(r, steps_of<FORM>(t, k));
     if constexpr (shape<FORM>::e4m3)
         run_task_e4m3(t, k, r);
     else if (k.count > 96)

@@ -1,9 +1,11 @@
-// The delta rule in chunks against the rule token by token, on the same random inputs, states and journals. Outputs are
-// poisoned before each run. Skipped where there is no GPU.
+// The delta rule in chunks, by mma.sync and by wgmma, against the rule token by token, on the same random inputs,
+// states and journals. Outputs are poisoned before each run. Skipped where there is no GPU.
 #include "support_cuda.h"
 
 #include "cuda/cuda_chunk.h"
+#include "cuda/cuda_product.h"
 
+enum { BY_TOKEN, BY_MMA, BY_WGMMA, N_WAY };
 enum { SLOTS = 10, KEY_HEADS = 2, VALUE_HEADS = 4, CHANNELS = (2 * KEY_HEADS + VALUE_HEADS) * NB_GDN_DIM };
 
 typedef struct lengths {
@@ -52,29 +54,35 @@ static void chunks_equal_single_tokens(void **state)
     nb_gdn_seq seq[N];
     open_gdn(&p, seq, N);
     int n_tok = seq[N - 1].tok_first + seq[N - 1].n_new, n_out = VALUE_HEADS * NB_GDN_DIM;
-    float *state0 = nb_test_floats(N * p.slot_floats, 0.3f, 0), *out[2], *states[2];
+    float *state0 = nb_test_floats(N * p.slot_floats, 0.3f, 0), *out[N_WAY], *states[N_WAY];
     uint16_t *ring0 = nb_test_bf16(N * p.slot_halfs, 2);
-    for (int way = 0; way < 2; way++) {
+    int n_way = nb_product_usable() ? N_WAY : BY_WGMMA;
+    for (int way = 0; way < n_way; way++) {
         nb_cuda_gdn mine = p;
-        if (way == 0) mine.n_walk = mine.n_chunk = 0;
+        nb_cuda_launch at = nb_test_at;
+        at.wgmma = way == BY_WGMMA;
+        if (way == BY_TOKEN) mine.n_walk = mine.n_chunk = 0;
         out[way] = (float *)nb_test_gpu((size_t)n_tok * n_out * 4);
         states[way] = (float *)nb_test_gpu((size_t)(N * p.slot_floats) * 4);
         cudaMemcpy(states[way], state0, (size_t)(N * p.slot_floats) * 4, cudaMemcpyDeviceToDevice);
         mine.state = states[way], mine.journal = mine.state + VALUE_HEADS * NB_GDN_DIM * NB_GDN_DIM;
         mine.ring = (uint16_t *)nb_test_gpu((size_t)(N * p.slot_halfs) * 2), mine.out = out[way];
         cudaMemcpy(mine.ring, ring0, (size_t)(N * p.slot_halfs) * 2, cudaMemcpyDeviceToDevice);
-        nb_test_ok(nb_cuda_gdn_run(&nb_test_at, &mine, &err), &err);
+        nb_test_ok(nb_cuda_gdn_run(&at, &mine, &err), &err);
         assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
     }
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < N * (n_way - 1); i++) {
         char what[64];
-        int64_t tok = seq[i].tok_first, slot = i * p.slot_floats;
-        snprintf(what, sizeof what, "outputs, %d tokens after %d", seq[i].n_new, seq[i].n_past);
-        nb_test_rows_close(what, out[0] + tok * n_out, out[1] + tok * n_out, seq[i].n_new, n_out, n_out, false, NULL,
-                           2e-3);
-        snprintf(what, sizeof what, "state, %d tokens after %d", seq[i].n_new, seq[i].n_past);
-        nb_test_rows_close(what, states[0] + slot, states[1] + slot, VALUE_HEADS * NB_GDN_DIM, NB_GDN_DIM, NB_GDN_DIM,
-                           false, NULL, 2e-3);
+        const nb_gdn_seq *q = &seq[i % N];
+        int way = BY_MMA + i / N;
+        const char *name = way == BY_MMA ? "mma" : "wgmma";
+        int64_t tok = q->tok_first, slot = i % N * p.slot_floats;
+        snprintf(what, sizeof what, "%s: outputs, %d tokens after %d", name, q->n_new, q->n_past);
+        nb_test_rows_close(what, out[BY_TOKEN] + tok * n_out, out[way] + tok * n_out, q->n_new, n_out, n_out, false,
+                           NULL, 1e-3);
+        snprintf(what, sizeof what, "%s: state, %d tokens after %d", name, q->n_new, q->n_past);
+        nb_test_rows_close(what, states[BY_TOKEN] + slot, states[way] + slot, VALUE_HEADS * NB_GDN_DIM, NB_GDN_DIM,
+                           NB_GDN_DIM, false, NULL, 1e-3);
     }
 }
 
