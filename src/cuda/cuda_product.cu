@@ -5,10 +5,11 @@
 // each other, so one stores its results while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
-// than binary32's precision, so the sums of each stage go to sums in binary32: 128 rows a block, for the registers.
+// than binary32's precision, so the sums of each stage go to sums in binary32.
 //
-// Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of BF16: 16
-// and 32 KiB, of e4m3: 16 and 16 KiB; 4.2 MFLOP.
+// Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of e4m3: 16
+// and 32 KiB; 8.4 MFLOP; where that gives few blocks, half of the rows. Of BF16: 16 and 32 KiB; 4.2 MFLOP. L2 gives an
+// SM about 21 bytes a cycle when all read.
 #include "cuda/cuda_product.h"
 
 #include "cuda/cuda_source.cuh"
@@ -26,14 +27,14 @@ enum {
 static_assert(REGISTERS_PRODUCER + CONSUMERS * REGISTERS_CONSUMER <= (CONSUMERS + 1) * nb_registers_launched(THREADS),
               "setmaxnreg waits");
 
-// What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3.
-enum { FORM_E4M3 = NB_KIND_NVFP4 + 1 };
+// What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3, the latter also in blocks of half as many rows.
+enum { FORM_E4M3 = NB_KIND_NVFP4 + 1, FORM_E4M3_NARROW };
 
 template <int FORM> struct shape {
-    static constexpr bool e4m3 = FORM == FORM_E4M3;
+    static constexpr bool e4m3 = FORM >= FORM_E4M3;
     static constexpr int kind = e4m3 ? NB_KIND_FP8_A8 : FORM;
-    static constexpr int row_tiles = e4m3 ? 8 : 16;              // of a block
-    static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2; // of a stage: four stages are better than two
+    static constexpr int row_tiles = FORM == FORM_E4M3_NARROW ? 8 : 16; // of a block
+    static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2;        // of a stage: four stages are better than two
     static constexpr int value_bytes = e4m3 ? 1 : 2, row_bytes = k_tiles * NB_CUDA_K_TILE * value_bytes;
     static constexpr int input_bytes = COLUMNS * row_bytes;
     static constexpr int tile_data =
@@ -105,7 +106,7 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
             n = m.n_k_tile / shape<FORM>::k_tiles;
     bool scales = lane >= TILES;
-    int place = shape<FORM>::e4m3 ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
+    int place = TILES == 2 ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
     s.to = shape<FORM>::input_bytes + place * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
     s.n_byte = scales ? 128 : shape<FORM>::tile_data;
     s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
@@ -203,32 +204,36 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
     nb_barrier_arrive(r->empty + last);
 }
 
-// sum: rows of this warp's row tile by COLUMNS tokens.
-__device__ __forceinline__ void consume_e4m3(float sum[COLUMNS / 2], ring *r, int n_step)
+// The same of e4m3, one row tile after the other: while one's sums are added, the other warpgroup multiplies.
+template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COLUMNS / 2], ring *r, int n_step)
 {
-    typedef shape<FORM_E4M3> form;
+    typedef shape<FORM> form;
+    enum { TILES = form::row_tiles / 8 };
     int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1;
     float part[COLUMNS / 2] = {};
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
-        const uint8_t *tile = stage + form::input_bytes + (group * 4 + warp) * form::tile_bytes + lane * 16;
+        const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes + lane * 16;
         uint64_t panel = nb_panel(nb_shared_at(stage));
         nb_barrier_wait(r->full + r->slot, r->phase);
         nb_fence_async();
-        uint4 low[2] = {*(const uint4 *)tile, *(const uint4 *)(tile + 1024)},
-              high[2] = {*(const uint4 *)(tile + 512), *(const uint4 *)(tile + 1536)};
-        uint32_t a[4][4] = {{low[0].x, high[0].x, low[0].y, high[0].y},
-                            {low[0].z, high[0].z, low[0].w, high[0].w},
-                            {low[1].x, high[1].x, low[1].y, high[1].y},
-                            {low[1].z, high[1].z, low[1].w, high[1].w}};
-        nb_wgmma_fence();
 #pragma unroll
-        for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
-        nb_wgmma_commit();
-        nb_wgmma_wait<0>();
-        nb_barrier_arrive(r->empty + r->slot);
+        for (int b = 0; b < TILES; b++, tile += 4 * form::tile_bytes) {
+            uint4 low[2] = {*(const uint4 *)tile, *(const uint4 *)(tile + 1024)},
+                  high[2] = {*(const uint4 *)(tile + 512), *(const uint4 *)(tile + 1536)};
+            uint32_t a[4][4] = {{low[0].x, high[0].x, low[0].y, high[0].y},
+                                {low[0].z, high[0].z, low[0].w, high[0].w},
+                                {low[1].x, high[1].x, low[1].y, high[1].y},
+                                {low[1].z, high[1].z, low[1].w, high[1].w}};
+            nb_wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < COLUMNS / 2; i++) sum[i] += part[i];
+            for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
+            nb_wgmma_commit();
+            nb_wgmma_wait<0>();
+            if (b == TILES - 1) nb_barrier_arrive(r->empty + r->slot);
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 2; i++) sum[b][i] += part[i];
+        }
         advance(r, form::n_stage);
     }
 }
@@ -371,27 +376,24 @@ __device__ static void store_tile(const nb_tiles_args &t, const task &k, int til
         store_f32<N>(to, acc);
 }
 
-template <int KIND, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
+template <int FORM, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
 {
-    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
-    int n_step = steps_of<KIND>(t, k);
-    float acc[2][N / 2] = {};
-    consume<KIND, N>(acc, r, n_step);
-    int tile = k.row_first + group * 8 + 2 * warp;
-    if (!PAIRED && tile + 1 < k.n_row_tile) {
-        row_tile to = open_row_tile(t, k, tile);
-        if (is_wide(to)) return store_wide<N>(to, acc);
+    enum { TILES = shape<FORM>::row_tiles / 8 }; // of a warp
+    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, n_step = steps_of<FORM>(t, k);
+    float acc[TILES][N / 2] = {};
+    if constexpr (shape<FORM>::e4m3)
+        consume_e4m3<FORM>(acc, r, n_step);
+    else
+        consume<FORM, N>(acc, r, n_step);
+    int tile = k.row_first + (group * 4 + warp) * TILES;
+    if constexpr (TILES == 2 && !PAIRED) {
+        if (tile + 1 < k.n_row_tile) {
+            row_tile to = open_row_tile(t, k, tile);
+            if (is_wide(to)) return store_wide<N>(to, acc);
+        }
     }
 #pragma unroll
-    for (int b = 0; b < 2; b++) store_tile<PAIRED, N>(t, k, tile + b, acc[b]);
-}
-
-__device__ static void run_task_e4m3(const nb_tiles_args &t, const task &k, ring *r)
-{
-    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1;
-    float sum[COLUMNS / 2] = {};
-    consume_e4m3(sum, r, steps_of<FORM_E4M3>(t, k));
-    store_tile<false, COLUMNS>(t, k, k.row_first + group * 4 + warp, sum);
+    for (int b = 0; b < TILES; b++) store_tile<PAIRED, N>(t, k, tile + b, acc[b]);
 }
 
 // A warpgroup without rows in the task lets its stages pass.
@@ -409,16 +411,16 @@ template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_a
     int group = threadIdx.x / NB_WARPGROUP - 1;
     if (k.row_first + group * shape<FORM>::row_tiles / CONSUMERS >= k.n_row_tile)
         return pass<FORM>(r, steps_of<FORM>(t, k));
-    if constexpr (shape<FORM>::e4m3)
-        run_task_e4m3(t, k, r);
-    else if (k.count > 96)
+    if (shape<FORM>::e4m3 || k.count > 96)
         run_task<FORM, PAIRED, 128>(t, k, r);
-    else if (k.count > 64)
-        run_task<FORM, PAIRED, 96>(t, k, r);
-    else if (k.count > 32)
-        run_task<FORM, PAIRED, 64>(t, k, r);
-    else
-        run_task<FORM, PAIRED, 32>(t, k, r);
+    else if constexpr (!shape<FORM>::e4m3) {
+        if (k.count > 64)
+            run_task<FORM, PAIRED, 96>(t, k, r);
+        else if (k.count > 32)
+            run_task<FORM, PAIRED, 64>(t, k, r);
+        else
+            run_task<FORM, PAIRED, 32>(t, k, r);
+    }
 }
 #endif
 
@@ -504,6 +506,16 @@ static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_til
                          shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column);
 }
 
+// A step of all rows takes about 3/2 of the time of one of half of them.
+static int start_e4m3(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
+{
+    int wide = nb_ceil_div(n_row_tile, shape<FORM_E4M3>::row_tiles) * n_column,
+        narrow = nb_ceil_div(n_row_tile, shape<FORM_E4M3_NARROW>::row_tiles) * n_column;
+    if (3 * nb_ceil_div(wide, at->n_sm) < 2 * nb_ceil_div(narrow, at->n_sm))
+        return start<FORM_E4M3, false>(at, t, n_row_tile, n_column, err);
+    return start<FORM_E4M3_NARROW, false>(at, t, n_row_tile, n_column, err);
+}
+
 template <int KIND>
 static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
 {
@@ -513,7 +525,7 @@ static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_
 
 static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
 {
-    if (t->e4m3) return start<FORM_E4M3, false>(at, t, n_row_tile, n_column, err);
+    if (t->e4m3) return start_e4m3(at, t, n_row_tile, n_column, err);
     switch (t->matrix[0].kind) {
     case NB_KIND_BF16: return start_paired<NB_KIND_BF16>(at, t, n_row_tile, n_column, err);
     case NB_KIND_FP8_A8: return start_paired<NB_KIND_FP8_A8>(at, t, n_row_tile, n_column, err);
