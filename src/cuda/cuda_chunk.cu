@@ -73,12 +73,10 @@ int64_t nb_gdn_chunk_bytes(int n_tok, int n_key_head, int n_value_head)
     return chunks_max(n_tok) * (n_key_head * key + n_value_head * value);
 }
 
-// e^x and x / (1 + e^-x) by the fewest instructions; results below 2^-126 are zero.
+// e^x and x / (1 + e^-x) by the fewest instructions.
 __device__ __forceinline__ static float fast_exp(float x)
 {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
-    return y;
+    return nb_exp2(x * 1.44269504f);
 }
 
 __device__ __forceinline__ static float fast_silu(float x)
@@ -260,37 +258,44 @@ __device__ static void invert_half(float *a, int column)
     for (int i = 0; i < HALF; i++) a[i * LD_A + column] = x[i];
 }
 
-// y[8] = row `row` of a times 8 columns of b, both HALF x HALF.
-__device__ static void multiply_half(const float *a, const float *b, int row, int column, float y[8])
+// y[8] = row `row` of a times 8 columns of b, both HALF x HALF, over k_first .. k_end - 1.
+__device__ __forceinline__ static void multiply_half(const float *a, const float *b, int row, int column, int k_first,
+                                                     int k_end, float y[8])
 {
-#pragma unroll 8
-    for (int k = 0; k < HALF; k++) {
-        float v = a[row * LD_A + k];
-        float4 low = *(const float4 *)(b + k * LD_A + column), high = *(const float4 *)(b + k * LD_A + column + 4);
-        y[0] += v * low.x, y[1] += v * low.y, y[2] += v * low.z, y[3] += v * low.w;
-        y[4] += v * high.x, y[5] += v * high.y, y[6] += v * high.z, y[7] += v * high.w;
+#pragma unroll 2
+    for (int k = k_first; k < k_end; k += 4) {
+        float4 four = *(const float4 *)(a + row * LD_A + k);
+        const float v[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float4 *right = (const float4 *)(b + (k + i) * LD_A + column);
+            float4 low = right[0], high = right[1];
+            y[0] += v[i] * low.x, y[1] += v[i] * low.y, y[2] += v[i] * low.z, y[3] += v[i] * low.w;
+            y[4] += v[i] * high.x, y[5] += v[i] * high.y, y[6] += v[i] * high.z, y[7] += v[i] * high.w;
+        }
     }
 }
 
-// T = (I + A)^-1 in the place of A: the halves of the diagonal, T11 and T22, then T21 = -T22 (A21 T11). By 128 threads,
-// t: which; all threads of the block come here for the barriers. a: [CHUNK][LD_A].
+// T = (I + A)^-1 in the place of A: the halves of the diagonal, T11 and T22, then T21 = -T22 (A21 T11). Of the first
+// product a warp takes 8 columns, of the second 8 rows, so that it can leave out what is zero in T11 and T22. By 128
+// threads, t: which; all threads of the block come here for the barriers. a: [CHUNK][LD_A].
 __device__ static void invert(float *a, int t, bool active)
 {
-    int row = t / 4, column = t % 4 * 8;
-    float *a21 = a + HALF * LD_A, *mine = a21 + row * LD_A + column, y[8] = {}, z[8] = {};
+    int row = t / 4, column = t % 4 * 8, warp = t / 32;
+    float *a21 = a + HALF * LD_A, y[8] = {}, z[8] = {};
     if (active && t < CHUNK) invert_half(a + t / HALF * HALF * (LD_A + 1), t % HALF);
     __syncthreads();
-    if (active) multiply_half(a21, a, row, column, y);
+    if (active) multiply_half(a21, a, t % 32, warp * 8, warp * 8, HALF, y);
     __syncthreads();
     if (active)
 #pragma unroll
-        for (int i = 0; i < 8; i++) mine[i] = y[i];
+        for (int i = 0; i < 8; i++) a21[t % 32 * LD_A + warp * 8 + i] = y[i];
     __syncthreads();
-    if (active) multiply_half(a21 + HALF, a21, row, column, z);
+    if (active) multiply_half(a21 + HALF, a21, row, column, 0, warp * 8 + 8, z);
     __syncthreads();
     if (active)
 #pragma unroll
-        for (int i = 0; i < 8; i++) mine[i] = -z[i];
+        for (int i = 0; i < 8; i++) a21[row * LD_A + column + i] = -z[i];
 }
 
 typedef struct prepare_shared {

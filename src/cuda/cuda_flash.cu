@@ -31,8 +31,8 @@ typedef struct task { // a block's tile
     int first, n_row, group, kv, n_page;
 } task;
 
-// Block (head of K and V, tile), the last tiles of a sequence first: they see the most pages, and long blocks at the end
-// would leave SMs idle.
+// Block (head of K and V, tile), the last tiles of a sequence first: they see the most pages, and long blocks at the
+// end would leave SMs idle.
 __device__ static task open_task(const nb_cuda_attention &p)
 {
     nb_attention_tile tile = p.flash[gridDim.y - 1 - blockIdx.y];
@@ -197,13 +197,13 @@ __device__ __forceinline__ void soften(rows<D> *r, float s[32], float scale, uin
 #pragma unroll
         for (int j = 0; j < 16; j++) most = fmaxf(most, s[j / 2 * 4 + 2 * h + (j & 1)]);
         most = fmaxf(r->top[h], row_max(most));
-        factor[h] = exp2f((r->top[h] - most) * scale);
+        factor[h] = nb_exp2((r->top[h] - most) * scale);
         r->top[h] = most, top[h] = most * scale;
         r->sum[h] *= factor[h];
     }
 #pragma unroll
     for (int j = 0; j < 32; j++) {
-        s[j] = exp2f(s[j] * scale - top[j >> 1 & 1]);
+        s[j] = nb_exp2(s[j] * scale - top[j >> 1 & 1]);
         r->sum[j >> 1 & 1] += s[j];
     }
 #pragma unroll

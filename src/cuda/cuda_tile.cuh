@@ -350,6 +350,14 @@ __device__ __forceinline__ float nb_warp_max(float v)
     return v;
 }
 
+// 2^x; results below 2^-126 are zero.
+__device__ __forceinline__ float nb_exp2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ __forceinline__ float nb_sigmoid(float x)
 {
     return __fdividef(1.0f, 1.0f + __expf(-x));
