@@ -26,17 +26,15 @@ typedef struct barriers {
     uint64_t q, k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
 } barriers;
 
-typedef struct task { // a block's tile
+typedef struct task { // a tile's place
     nb_attention_seq s;
     int first, n_row, group, kv, n_page;
 } task;
 
-// Block (head of K and V, tile), the last tiles of a sequence first: they see the most pages, and long blocks at the
-// end would leave SMs idle.
 __device__ static task open_task(const nb_cuda_attention &p)
 {
-    nb_attention_tile tile = p.flash[gridDim.y - 1 - blockIdx.y];
-    task k = {p.seq[tile.seq], tile.first, 0, p.n_head / p.n_kv_head, (int)blockIdx.x, 0};
+    nb_attention_tile tile = p.flash[blockIdx.x];
+    task k = {p.seq[tile.seq], tile.first, 0, p.n_head / p.n_kv_head, (int)blockIdx.y, 0};
     k.n_row = min(ROWS, k.s.n_new * k.group - k.first);
     k.n_page = (k.s.n_past + (k.first + k.n_row - 1) / k.group) / PAGE + 1;
     return k;
@@ -197,13 +195,13 @@ __device__ __forceinline__ void soften(rows<D> *r, float s[32], float scale, uin
 #pragma unroll
         for (int j = 0; j < 16; j++) most = fmaxf(most, s[j / 2 * 4 + 2 * h + (j & 1)]);
         most = fmaxf(r->top[h], row_max(most));
-        factor[h] = nb_exp2((r->top[h] - most) * scale);
+        factor[h] = exp2f((r->top[h] - most) * scale);
         r->top[h] = most, top[h] = most * scale;
         r->sum[h] *= factor[h];
     }
 #pragma unroll
     for (int j = 0; j < 32; j++) {
-        s[j] = nb_exp2(s[j] * scale - top[j >> 1 & 1]);
+        s[j] = exp2f(s[j] * scale - top[j >> 1 & 1]);
         r->sum[j >> 1 & 1] += s[j];
     }
 #pragma unroll
@@ -310,7 +308,7 @@ __global__ void __launch_bounds__(THREADS, 1) flash_kernel(const __grid_constant
 
 template <int D> static int start(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
 {
-    dim3 grid(p->n_kv_head, p->n_flash);
+    dim3 grid(p->n_flash, p->n_kv_head);
     auto kernel = p->fp8 ? flash_kernel<D, true> : flash_kernel<D, false>;
     return nb_cuda_start(at, kernel, grid, THREADS, shared_bytes<D>, err, *p);
 }
