@@ -10,6 +10,7 @@
 // Bytes: K and V of the context once per column tile; 2 * d_head * 2 operations per byte and query head.
 #include "cuda/cuda_attention.cuh"
 #include "cuda/cuda_flash.h"
+#include "cuda/cuda_prepared.cuh"
 #include "cuda/cuda_route.cuh"
 
 enum {
@@ -69,18 +70,21 @@ __global__ void __launch_bounds__(PREPARE_THREADS)
 }
 
 template <int D>
-__device__ static void store_out(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int column, int i,
-                                 float y)
+__device__ static void store_out(const nb_cuda_attention &p, const nb_cuda_prepared &to, const nb_attention_seq &s,
+                                 int kv, int column, int i, float y)
 {
     int group = p.n_head / p.n_kv_head, tok = s.tok_first + column / group, head = kv * group + column % group;
     if (p.gated) y *= nb_sigmoid(p.projected[(int64_t)tok * p.projected_stride + head * 2 * D + D + i]);
-    p.out[((int64_t)tok * p.n_head + head) * D + i] = nb_bf16_from_f32(y);
+    if (to.stride)
+        nb_store_prepared_one(to, tok, head * D + i, y);
+    else
+        p.out[((int64_t)tok * p.n_head + head) * D + i] = nb_bf16_from_f32(y);
 }
 
 // Sum of the splits: max and sum per column in ms, O in part.
 template <int D>
-__device__ static void add_splits(const nb_cuda_attention &p, const nb_attention_seq &s, int kv, int first,
-                                  int n_column, int n_split, const float *part, const float2 *ms)
+__device__ static void add_splits(const nb_cuda_attention &p, const nb_cuda_prepared &to, const nb_attention_seq &s,
+                                  int kv, int first, int n_column, int n_split, const float *part, const float2 *ms)
 {
     __shared__ float factor[NB_ATTENTION_SPLITS_MAX][COLUMNS], sums[NB_ATTENTION_SPLITS_MAX][COLUMNS];
     for (int i = threadIdx.x; i < n_split * COLUMNS; i += THREADS) {
@@ -107,19 +111,21 @@ __device__ static void add_splits(const nb_cuda_attention &p, const nb_attention
             y.x += f * o.x, y.y += f * o.y, y.z += f * o.z, y.w += f * o.w;
         }
         int column = first + i / D, at = i % D;
-        store_out<D>(p, s, kv, column, at, y.x), store_out<D>(p, s, kv, column, at + 1, y.y);
-        store_out<D>(p, s, kv, column, at + 2, y.z), store_out<D>(p, s, kv, column, at + 3, y.w);
+        store_out<D>(p, to, s, kv, column, at, y.x), store_out<D>(p, to, s, kv, column, at + 1, y.y);
+        store_out<D>(p, to, s, kv, column, at + 2, y.z), store_out<D>(p, to, s, kv, column, at + 3, y.w);
     }
 }
 
 template <int D, bool FP8>
-__global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__ nb_cuda_attention p)
+__global__ void __launch_bounds__(THREADS)
+    attend_kernel(const __grid_constant__ nb_cuda_attention p, const __grid_constant__ nb_cuda_prepared to)
 {
     __shared__ nb_exchange x;
     int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2,
         t = lane & 3;
     nb_grid_release();
     nb_touch(p);
+    nb_touch(to);
     nb_attention_tile tile = p.tile[blockIdx.z];
     nb_attention_seq s = p.seq[tile.seq];
     int group = p.n_head / p.n_kv_head, n_column = min(COLUMNS, s.n_new * group - tile.first);
@@ -155,21 +161,24 @@ __global__ void __launch_bounds__(THREADS) attend_kernel(const __grid_constant__
         for (int m = 0; m < D / 64; m++) {
             int i = warp * (D / WARPS) + m * 16 + g + 8 * (c >> 1);
             if (n_active == 1)
-                store_out<D>(p, s, kv, tile.first + column, i, st.o[m][c] / sum * p.v_scale);
+                store_out<D>(p, to, s, kv, tile.first + column, i, st.o[m][c] / sum * p.v_scale);
             else
                 p.part[(at * COLUMNS + column) * D + i] = st.o[m][c];
         }
     }
     if (n_active == 1) return;
     if (!nb_last_block(p.counter + slot, n_active)) return;
-    add_splits<D>(p, s, kv, tile.first, n_column, n_active, p.part + slot * p.n_split * COLUMNS * D,
+    add_splits<D>(p, to, s, kv, tile.first, n_column, n_active, p.part + slot * p.n_split * COLUMNS * D,
                   p.part_sum + slot * p.n_split * COLUMNS);
 }
 
-template <int D> static int attend(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
+template <int D>
+static int attend(const nb_cuda_launch *at, const nb_cuda_attention *p, const nb_cuda_prepared *to, nb_error *err)
 {
     dim3 grid(p->n_split, p->n_kv_head, p->n_tile);
-    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, 0, err, *p);
+    static const nb_cuda_prepared none = {};
+    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, 0, err, *p,
+                         to ? *to : none);
 }
 
 int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
@@ -177,14 +186,15 @@ int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *p
     return nb_cuda_start(at, prepare_qkv_kernel, p->n_tok, PREPARE_THREADS, 0, err, *p, p->n_head);
 }
 
-int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
+int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, const nb_cuda_prepared *to,
+                          nb_error *err)
 {
     enum { WARPS_PREPARE = PREPARE_THREADS / 32 };
     dim3 grid(p->n_tok, p->n_tok < at->n_sm ? nb_ceil_div(p->n_head + 2 * p->n_kv_head, WARPS_PREPARE) : 1);
     NB_TRY(nb_cuda_start(at, prepare_qkv_kernel, grid, PREPARE_THREADS, 0, err, *p, 0));
     if (p->n_flash) NB_TRY(nb_flash_run(at, p, err));
     if (p->n_tile == 0) return NB_OK;
-    if (p->d_head == 64) return attend<64>(at, p, err);
-    if (p->d_head == 128) return attend<128>(at, p, err);
-    return attend<256>(at, p, err);
+    if (p->d_head == 64) return attend<64>(at, p, to, err);
+    if (p->d_head == 128) return attend<128>(at, p, to, err);
+    return attend<256>(at, p, to, err);
 }

@@ -42,7 +42,9 @@ typedef struct nb_cuda_attention {
     uint16_t *out;      // [n_tok][n_head * d_head] bf16, times sigmoid(gate)
 } nb_cuda_attention;
 
-int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *attention, nb_error *err);
+// to: the next product's input, wanted in place of `out`; or NULL. Only without tiles of cuda_flash.h.
+int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *attention, const nb_cuda_prepared *to,
+                          nb_error *err);
 
 // Keys and values into the cache, and nothing else.
 int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *attention, nb_error *err);

@@ -154,7 +154,7 @@ __global__ void keep_kernel(const __grid_constant__ nb_cuda_gdn p)
 int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
 {
     enum { NARROW = 32, WIDE = 64 };
-    if (p->n_tok == p->n_seq) return nb_cuda_gdn_decode_run(at, p, err);
+    if (p->n_tok == p->n_seq) return nb_cuda_gdn_decode_run(at, p, NULL, err);
     bool narrow = p->n_seq * p->n_value_head < 4 * at->n_sm; // few blocks: smaller ones spread over the card
     dim3 grid(p->n_value_head * (narrow ? DIM / NARROW : DIM / WIDE), p->n_seq);
     if (p->n_walk < p->n_seq)

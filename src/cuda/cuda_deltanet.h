@@ -50,9 +50,17 @@ typedef struct nb_cuda_gdn {
     void *scratch; // nb_gdn_chunk_bytes
 } nb_cuda_gdn;
 
+// The next product's input from a decode: o normalised over its head, times `norm` and silu(z).
+typedef struct nb_gdn_gated {
+    const uint16_t *z; // [n_tok][n_value_head * d_value] bf16
+    const float *norm; // [d_value]
+    float eps;
+    nb_cuda_prepared to; // [n_tok][n_value_head * d_value]
+} nb_gdn_gated;
+
 int nb_cuda_gdn_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, nb_error *err);
 
-// One new token a sequence: cuda_deltanet_decode.cu.
-int nb_cuda_gdn_decode_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, nb_error *err);
+// One new token a sequence: cuda_deltanet_decode.cu. gated: wanted in place of `out`, or NULL.
+int nb_cuda_gdn_decode_run(const nb_cuda_launch *at, const nb_cuda_gdn *gdn, const nb_gdn_gated *gated, nb_error *err);
 
 #endif

@@ -175,9 +175,10 @@ template <int W> __device__ __forceinline__ void nb_gdn_output(const nb_cuda_gdn
     p.out[at] = o;
 }
 
+// head: [d_value] shared, takes o in place of p.out; or NULL.
 template <int W>
 __device__ inline void nb_gdn_run_item(const nb_cuda_gdn &p, const nb_gdn_item &i, const nb_gdn_stage<W> *st,
-                                       nb_gdn_workspace *x)
+                                       nb_gdn_workspace *x, float *head = NULL)
 {
     int tid = threadIdx.x, n_row = i.seq.n_keep;
     int c4 = tid % nb_gdn_part<W>::n_c4, row0 = tid / nb_gdn_part<W>::n_c4;
@@ -203,7 +204,10 @@ __device__ inline void nb_gdn_run_item(const nb_cuda_gdn &p, const nb_gdn_item &
     if (tid < W) {
         float o, u = nb_gdn_finish<W>(c, v, x->red, x->decay, x->kk, x->kq, st->rows_u, n_row, &o);
         x->u[tid] = u;
-        nb_gdn_output<W>(p, i, o);
+        if (head)
+            head[i.column + tid] = o;
+        else
+            nb_gdn_output<W>(p, i, o);
     }
     nb_gdn_sync();
     nb_gdn_store<W>(p, i, st, x, &S, c);

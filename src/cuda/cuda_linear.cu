@@ -186,26 +186,72 @@ static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
     return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, smem, err, *d, d->route ? *d->route : none);
 }
 
-// Matrices of one kind and input go together; the first group prepares the input of those in bf16 too.
+// Whether the matrices with FP8 inputs, or those with bf16 inputs, go by cuda_product.h.
+static bool goes_by_product(const nb_cuda_launch *at, const nb_cuda_dense *d, bool fp8)
+{
+    int n_row_tile = 0;
+    bool serves = true;
+    for (int i = 0; i < d->n_matrix; i++) {
+        if ((d->matrix[i].kind == NB_KIND_FP8_A8) != fp8) continue;
+        n_row_tile += d->matrix[i].n_row_tile, serves &= nb_product_serves(&d->matrix[i]);
+    }
+    return at->wgmma ||
+           (at->products && serves && d->n_tok >= NB_PRODUCT_MIN_DENSE && n_row_tile >= NB_PRODUCT_MIN_ROW_TILES);
+}
+
+bool nb_cuda_dense_input(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_cuda_prepared *p)
+{
+    *p = {NULL, NULL, 1.0f, d->matrix[0].n_k_tile * NB_CUDA_K_TILE};
+    p->codes = goes_by_product(at, d, true), p->placed = goes_by_product(at, d, false);
+    if (d->n_tok <= NB_CUDA_SMALL_MAX) return false;
+    for (int i = 0; i < d->n_matrix; i++) {
+        const nb_cuda_matrix *m = &d->matrix[i];
+        float inverse = m->input_scale > 0 ? 1.0f / m->input_scale : 1.0f;
+        if (m->n_k_tile * NB_CUDA_K_TILE != p->stride) return false;
+        if (m->kind != NB_KIND_FP8_A8) {
+            p->bf16 = d->keep;
+        } else {
+            if (p->fp8 && p->inverse != inverse) return false;
+            p->fp8 = d->input, p->inverse = inverse;
+        }
+    }
+    return true;
+}
+
+static int prepare(const nb_cuda_launch *at, const nb_cuda_dense *d, float input_scale, uint16_t *fp8, bool codes,
+                   uint16_t *bf16, bool placed, int stride, nb_error *err)
+{
+    uint16_t *plain[] = {codes ? NULL : fp8, placed ? NULL : bf16},
+             *product[] = {codes ? fp8 : NULL, placed ? bf16 : NULL};
+    if (plain[0] || plain[1])
+        NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, input_scale, plain[0], plain[1], stride, err));
+    if (product[0] || product[1])
+        NB_TRY(nb_product_prepare(at, &d->source, d->n_tok, input_scale, product[0], product[1], stride, err));
+    return NB_OK;
+}
+
+// Matrices of one kind and input go together, with them BF16 ones of the same launch; the first group prepares the
+// input of those in bf16 too.
 static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    bool bf16_wanted = false, bf16_ready = false;
+    bool codes = goes_by_product(at, d, true), placed = goes_by_product(at, d, false), bf16_wanted = false;
     for (int i = 0; i < d->n_matrix; i++) bf16_wanted |= d->matrix[i].kind != NB_KIND_FP8_A8;
     for (int i = 0; i < d->n_matrix;) {
         const nb_cuda_matrix *m = &d->matrix[i];
         nb_tiles_args t = {};
         int stride = m->n_k_tile * NB_CUDA_K_TILE;
-        bool f16 = m->kind == NB_KIND_FP8_A8;
-        uint16_t *bf16 = bf16_wanted && !bf16_ready ? d->keep : NULL;
-        auto prepare = at->wgmma ? nb_product_prepare : nb_cuda_prepare_run;
-        if (f16 || bf16)
-            NB_TRY(prepare(at, &d->source, d->n_tok, m->input_scale, f16 ? d->input : NULL, bf16, stride, err));
-        bf16_ready |= bf16 != NULL;
-        t.input = f16 ? d->input : d->keep, t.input_stride = stride, t.n_row = d->n_tok;
-        t.e4m3 = at->wgmma && f16;
-        for (; i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale; i++)
-            t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i];
-        NB_TRY(at->wgmma ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));
+        bool fp8 = m->kind == NB_KIND_FP8_A8, product = fp8 ? codes : placed;
+        if (!d->ready)
+            NB_TRY(prepare(at, d, m->input_scale, fp8 ? d->input : NULL, codes, bf16_wanted ? d->keep : NULL, placed,
+                           stride, err));
+        bf16_wanted = false; // it is there now
+        t.input = fp8 ? d->input : d->keep, t.side_input = d->keep, t.input_stride = stride, t.n_row = d->n_tok;
+        t.e4m3 = product && fp8;
+        auto add = [&] { t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i++]; };
+        while (i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale) add();
+        bool side = !product && !placed && m->kind != NB_KIND_BF16;
+        for (; side && i < d->n_matrix && d->matrix[i].kind == NB_KIND_BF16; t.n_side++) add();
+        NB_TRY(product ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));
     }
     return NB_OK;
 }

@@ -31,6 +31,15 @@ typedef struct nb_cuda_output {
     int stride, first; // y's row r goes to column first + r
 } nb_cuda_output;
 
+// A product's input as its kernel reads it, rounded from f32. NULL: not wanted.
+typedef struct nb_cuda_prepared {
+    uint16_t
+        *fp8; // [n_tok][stride] e4m3(x * inverse) in f16; or `codes`, a byte each, in nb_product_place_e4m3's order
+    uint16_t *bf16; // [n_tok][stride]; `placed`: in nb_product_place's order
+    float inverse;
+    int stride, codes, placed;
+} nb_cuda_prepared;
+
 struct nb_cuda_route; // cuda_moe.h
 
 typedef struct nb_cuda_dense {
@@ -42,6 +51,7 @@ typedef struct nb_cuda_dense {
     uint16_t *input; // scratch of batches over NB_CUDA_SMALL_MAX: [n_tok][n_k_tile * 64] e4m3 values in f16
     uint16_t *keep;  // [n_tok][n_k_tile * 64] the prepared input in bf16: scratch, and kept for later kernels; small
                      // batches: only if the first matrix takes bf16
+    bool ready;      // larger batches: the kernel before left the input as nb_cuda_dense_input says
     const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
 } nb_cuda_dense;
 
@@ -61,7 +71,8 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
     cudaStream_t stream;
     int n_sm;
     int pdl;              // programmatic dependent launch
-    int wgmma;            // large batches by cuda_product.h, their inputs in its order
+    int wgmma;            // large batches: every product by cuda_product.h, their inputs in its order
+    int products;         // cuda_product.h serves: dense products of middle batches go by it too
     nb_cuda_times *times; // NULL: not timed
 } nb_cuda_launch;
 
@@ -69,6 +80,9 @@ typedef struct nb_cuda_launch { // where and how kernels are launched
 bool nb_cuda_shared_fits(size_t n_byte);
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *dense, nb_error *err);
+
+// What a batch of more than NB_CUDA_SMALL_MAX tokens reads; false where its matrices want different ones.
+bool nb_cuda_dense_input(const nb_cuda_launch *at, const nb_cuda_dense *dense, nb_cuda_prepared *input);
 
 // The input alone, for kernels that read it from memory: [n_tok][stride] e4m3 values in f16 and bf16; either may be
 // NULL.

@@ -4,6 +4,7 @@
 
 #include "cuda/cuda_internal.h"
 #include "cuda/cuda_product.h"
+#include "cuda/cuda_router.h"
 
 enum { SLACK_BYTES = 256 << 20, PAGES_MAX = 1 << 20, META_EXTRA_BYTES = 16 << 20 };
 
@@ -64,6 +65,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     nb_cuda_route *r = &s->route;
     carve(c, &r->logits, T * (E + 1)), carve(c, &r->top_index, T * K), carve(c, &r->top_weight, T * K);
     carve(c, &r->shared_weight, T), carve(c, &r->counter, 1), carve(c, &r->n_group, 1);
+    carve(c, &r->counters, nb_ceil_div(T, NB_ROUTER_TOKENS));
     carve(c, &r->expert_first, E), carve(c, &r->expert_count, E);
     carve(c, &r->group_expert, E + 1), carve(c, &r->group_weight, (E + 1) * NB_CUDA_SMALL_MAX);
     carve(c, &r->pair_token, T * K), carve(c, &r->pair_at, T * K), carve(c, &r->n_tile, 1);

@@ -1,12 +1,14 @@
 // The mixture of experts. Up to 8 tokens: gate_up_kernel and down_kernel, whose mma column is a token, so that each
 // used expert is read once and no token is gathered; down adds experts up in registers and to the residual stream.
-// More: the grouped products of cuda_tiles.cuh, then combine_kernel.
+// More: the grouped products of cuda_tiles.cuh, then combine_kernel, which knows whole rows and so makes the next
+// layer's input too.
 //
 // Bytes: each used expert's 3 * d_ff * d_model weights once (NVFP4: 0.5625 bytes each).
 #include "cuda/cuda_moe.h"
 
-#include "cuda/cuda_product.h"
-#include "cuda/cuda_route.cuh"
+#include "cuda/cuda_group.cuh"
+#include "cuda/cuda_prepared.cuh"
+#include "cuda/cuda_source.cuh"
 #include "cuda/cuda_tiles.cuh"
 
 enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, COMBINE_THREADS = 256 };
@@ -150,100 +152,72 @@ template <bool BF16> __device__ __forceinline__ static float4 load_pair(const vo
                        nb_f32_from_bits(v.y & 0xffff0000u));
 }
 
-// residual += sum of the token's pairs by weight, in order of falling weight, then the shared expert.
-template <bool BF16> __global__ void combine_kernel(const __grid_constant__ nb_cuda_moe p)
+// Columns i .. i + 3 of the residual stream and the sum of the token's pairs by weight, in order of falling weight,
+// then the shared expert.
+template <bool BF16>
+__device__ __forceinline__ static float4 combine_columns(const nb_cuda_moe &p, int tok, const int64_t *row,
+                                                         const float *weight, int n_part, int i)
 {
+    float4 y = {};
+#pragma unroll 9
+    for (int k = 0; k < n_part; k++) {
+        float4 v = load_pair<BF16>(p.pair_out, row[k] * p.d_model + i);
+        y.x += weight[k] * v.x, y.y += weight[k] * v.y, y.z += weight[k] * v.z, y.w += weight[k] * v.w;
+    }
+    float4 old = *(const float4 *)(p.residual + (int64_t)tok * p.d_model + i);
+    return make_float4(old.x + y.x, old.y + y.y, old.z + y.z, old.w + y.w);
+}
+
+// A block: one token's row, and the next layer's input from it.
+template <bool BF16>
+__global__ void __launch_bounds__(COMBINE_THREADS, 2) combine_kernel(const __grid_constant__ nb_cuda_moe p)
+{
+    constexpr int step = COMBINE_THREADS * 4, N = NB_MOE_NORM_MAX / step;
+    __shared__ int64_t row[NB_TOP_K_EXPERT_MAX + 1];
+    __shared__ float weight[NB_TOP_K_EXPERT_MAX + 1], sums[32];
+    int tok = blockIdx.x, first = threadIdx.x * 4, top_k = p.route.top_k, n_part = top_k + p.route.has_shared;
+    float4 w[N] = {}, x[N] = {};
     nb_grid_release();
     nb_touch(p);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (p.next_norm && first + i * step < p.d_model) w[i] = __ldg((const float4 *)(p.next_norm + first + i * step));
     nb_grid_wait();
-    int tok = blockIdx.x, top_k = p.route.top_k, n_part = top_k + p.route.has_shared;
-    __shared__ int64_t row[NB_TOP_K_EXPERT_MAX + 1];
-    __shared__ float weight[NB_TOP_K_EXPERT_MAX + 1];
     if ((int)threadIdx.x < n_part) {
         bool routed = (int)threadIdx.x < top_k;
         row[threadIdx.x] = routed ? p.route.pair_at[tok * top_k + threadIdx.x] : p.n_tok * top_k + tok;
         weight[threadIdx.x] = routed ? p.route.top_weight[tok * top_k + threadIdx.x] : p.route.shared_weight[tok];
     }
     __syncthreads();
-    for (int i = threadIdx.x * 4; i < p.d_model; i += blockDim.x * 4) {
-        float4 y = {};
-#pragma unroll 9
-        for (int k = 0; k < n_part; k++) {
-            float4 v = load_pair<BF16>(p.pair_out, row[k] * p.d_model + i);
-            y.x += weight[k] * v.x, y.y += weight[k] * v.y, y.z += weight[k] * v.z, y.w += weight[k] * v.w;
-        }
-        float4 *x = (float4 *)(p.residual + (int64_t)tok * p.d_model + i), old = *x;
-        *x = make_float4(old.x + y.x, old.y + y.y, old.z + y.z, old.w + y.w);
+    float4 *residual = (float4 *)(p.residual + (int64_t)tok * p.d_model);
+    float square = 0;
+#pragma unroll
+    for (int i = 0; i < N; i++) // all loads before the first store
+        if (first + i * step < p.d_model) x[i] = combine_columns<BF16>(p, tok, row, weight, n_part, first + i * step);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (first + i * step < p.d_model) residual[(first + i * step) / 4] = x[i];
+        square += nb_square_sum(x[i]);
     }
-}
-
-__device__ static void add_tiles(const nb_cuda_route &r, int expert, int first, int count, int32_t *at)
-{
-    int n = (count + r.tile_columns - 1) / r.tile_columns, each = n ? ((count + n - 1) / n + 7) / 8 * 8 : 0;
-    for (int i = 0; i < n; i++) { // even shares; only the last may be smaller
-        nb_cuda_tile t = {expert, first + i * each, min(each, count - i * each)};
-        r.tile[(*at)++] = t;
+    for (int i = first + NB_MOE_NORM_MAX; i < p.d_model; i += step)
+        residual[i / 4] = combine_columns<BF16>(p, tok, row, weight, n_part, i);
+    if (!p.next_norm) return;
+    float scale = rsqrtf(nb_block_sum(square, sums) / (float)p.d_model + p.eps);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        float4 v = {x[i].x * scale * w[i].x, x[i].y * scale * w[i].y, x[i].z * scale * w[i].z, x[i].w * scale * w[i].w};
+        if (first + i * step < p.next.stride)
+            nb_store_prepared(p.next, tok, first + i * step, v); // zeros behind d_model
     }
-}
-
-// Pairs by expert, and the tiles of the grouped products. The order inside an expert is that of arrival: a column of an
-// mma does not depend on its neighbours.
-typedef struct grouping {
-    int count[NB_EXPERT_MAX], first[NB_EXPERT_MAX],
-        tile_first[NB_EXPERT_MAX]; // of an expert: pairs, first pair and tile
-} grouping;
-
-// Everything but count, and the tiles. By one block.
-__device__ static void lay_out_experts(const nb_cuda_route &r, grouping *g)
-{
-    if (threadIdx.x < 32) { // prefix sums, 32 experts at a time
-        int lane = threadIdx.x, n = 0, n_tile = r.tile_shared ? (r.n_tok + r.tile_columns - 1) / r.tile_columns : 0;
-        for (int e = lane; e < (r.n_expert + 31) / 32 * 32; e += 32) {
-            int c = e < r.n_expert ? g->count[e] : 0, t = (c + r.tile_columns - 1) / r.tile_columns, sum = c, tiles = t;
-            for (int o = 1; o < 32; o *= 2) {
-                int before = __shfl_up_sync(0xffffffffu, sum, o), tiles_before = __shfl_up_sync(0xffffffffu, tiles, o);
-                if (lane >= o) sum += before, tiles += tiles_before;
-            }
-            if (e < r.n_expert) g->first[e] = n + sum - c, g->tile_first[e] = n_tile + tiles - t;
-            n += __shfl_sync(0xffffffffu, sum, 31), n_tile += __shfl_sync(0xffffffffu, tiles, 31);
-        }
-        if (lane == 0) *r.n_tile = n_tile;
-    }
-    __syncthreads();
-    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x)
-        add_tiles(r, e, g->first[e], g->count[e], &g->tile_first[e]);
-    if (threadIdx.x == 0 && r.tile_shared) {
-        int32_t at = 0;
-        add_tiles(r, r.n_expert, 0, r.n_tok, &at);
-    }
-    __syncthreads();
-}
-
-__device__ __forceinline__ static void place_pair(const nb_cuda_route &r, int pair, int at)
-{
-    r.pair_at[pair] = at, r.pair_token[at] = pair / r.top_k;
-}
-
-// All of it by one block.
-__device__ static void group_pairs(const nb_cuda_route &r, grouping *g)
-{
-    int n_pair = r.n_tok * r.top_k;
-    for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) g->count[e] = 0;
-    __syncthreads();
-    for (int p = threadIdx.x; p < n_pair; p += blockDim.x) atomicAdd(&g->count[__ldcg(r.top_index + p)], 1);
-    __syncthreads();
-    lay_out_experts(r, g);
-    for (int p = threadIdx.x; p < n_pair; p += blockDim.x)
-        place_pair(r, p, atomicAdd(&g->first[__ldcg(r.top_index + p)], 1));
 }
 
 // The experts alone, counted in global memory before; place_kernel does the pairs.
-__device__ static void group_experts(const nb_cuda_route &r, grouping *g)
+__device__ static void group_experts(const nb_cuda_route &r, nb_grouping *g)
 {
     for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x)
         g->count[e] = __ldcg(r.expert_count + e), r.expert_count[e] = 0;
     __syncthreads();
-    lay_out_experts(r, g);
+    nb_lay_out_experts(r, g);
     for (int e = threadIdx.x; e < r.n_expert; e += blockDim.x) r.expert_first[e] = g->first[e];
 }
 
@@ -254,7 +228,7 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_co
     nb_grid_wait();
     __shared__ int32_t index[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
     __shared__ float weight[ROUTE_WARPS][NB_TOP_K_EXPERT_MAX];
-    __shared__ grouping g;
+    __shared__ nb_grouping g;
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, tok = blockIdx.x * ROUTE_WARPS + warp;
     if (tok < r.n_tok) nb_route_token(r, tok, index[warp], weight[warp], true);
     __syncwarp();
@@ -263,7 +237,7 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route_kernel(const __grid_co
     if (r.spread)
         group_experts(r, &g);
     else
-        group_pairs(r, &g);
+        nb_group_pairs(r, &g);
 }
 
 __global__ void place_kernel(const __grid_constant__ nb_cuda_route r)
@@ -271,7 +245,7 @@ __global__ void place_kernel(const __grid_constant__ nb_cuda_route r)
     nb_grid_release();
     nb_grid_wait();
     int pair = blockIdx.x * blockDim.x + threadIdx.x;
-    if (pair < r.n_tok * r.top_k) place_pair(r, pair, atomicAdd(&r.expert_first[r.top_index[pair]], 1));
+    if (pair < r.n_tok * r.top_k) nb_place_pair(r, pair, atomicAdd(&r.expert_first[r.top_index[pair]], 1));
 }
 
 int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *r, nb_error *err)

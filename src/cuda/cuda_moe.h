@@ -28,6 +28,7 @@ typedef struct nb_cuda_route {
     float *top_weight;    // [n_tok][top_k]
     float *shared_weight; // [n_tok]
     unsigned *counter;    // blocks that are done; 0 between launches
+    unsigned *counters;   // of each NB_ROUTER_TOKENS tokens (cuda_router.h)
     // up to NB_CUDA_SMALL_MAX tokens: the experts that are used, each once
     int32_t *n_group;      // [1]
     int32_t *group_expert; // [n_group], the shared expert (n_expert) first
@@ -43,6 +44,8 @@ typedef struct nb_cuda_route {
     int32_t *expert_count; // [n_expert], 0 between launches
 } nb_cuda_route;
 
+enum { NB_MOE_NORM_MAX = 4096 }; // d_model of which the last kernel makes the next layer's input
+
 typedef struct nb_cuda_moe {
     int n_tok, d_model, d_ff, d_ff_shared;
     nb_cuda_experts experts;
@@ -54,6 +57,9 @@ typedef struct nb_cuda_moe {
     void *pair_out;        // large: [n_pair + n_tok][d_model] f32, or bf16 from cuda_product.h
     float *residual;       // [n_tok][d_model], added to
     int input_stride, inter_stride;
+    const float *next_norm; // large: its result, normalised by these weights, goes to `next`; or NULL
+    float eps;
+    nb_cuda_prepared next;
 } nb_cuda_moe;
 
 int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *route, nb_error *err); // larger batches

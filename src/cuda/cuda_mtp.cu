@@ -200,12 +200,13 @@ static int absorb(const nb_cuda_step *step)
     m.attention_seq = step->m->mtp_attention_seq, m.tile = step->m->mtp_tile, m.tok_seq = step->m->mtp_tok_seq;
     m.page = step->m->page;
     nb_cuda_step s = *step;
-    s.m = &m, s.at.wgmma = d->wgmma && m.n_tok >= NB_PRODUCT_MIN_TOKENS;
+    s.m = &m;
+    nb_cuda_choose_products(&s);
     NB_TRY(nb_cuda_start(&s.at, absorb_kernel, m.n_tok, NORM_THREADS, 0, s.err, args_of(step),
                          (const nb_mtp_row *)(d->meta + step->m->mtp_row)));
     NB_TRY(mix(&s));
     if (!d->tap) return nb_cuda_attention_absorb(&s, layer);
-    NB_TRY(nb_cuda_attention_block(&s, layer));
+    NB_TRY(nb_cuda_attention_block(&s, layer, false));
     NB_TRY(nb_cuda_moe_block(&s, layer, -1));
     return tap_absorbed(&s);
 }
@@ -218,11 +219,12 @@ static int propose(const nb_cuda_step *step, int round)
     m.attention_seq = step->m->draft_seq, m.tile = step->m->draft_tile, m.tok_seq = step->m->draft_tok_seq;
     m.page = step->m->draft_page;
     nb_cuda_step s = *step;
-    s.m = &m, s.at.wgmma = d->wgmma && m.n_tok >= NB_PRODUCT_MIN_TOKENS;
+    s.m = &m;
+    nb_cuda_choose_products(&s);
     mtp_args p = args_of(step);
     NB_TRY(nb_cuda_start(&s.at, draft_kernel, n, NORM_THREADS, 0, s.err, p, round));
     NB_TRY(mix(&s));
-    NB_TRY(nb_cuda_attention_block(&s, &d->weights.mtp.layer));
+    NB_TRY(nb_cuda_attention_block(&s, &d->weights.mtp.layer, false));
     NB_TRY(nb_cuda_moe_block(&s, &d->weights.mtp.layer, -1));
     NB_TRY(run_head(&s, d->scratch.draft_hidden, d->scratch.draft_logits));
     return nb_cuda_start(&s.at, propose_kernel, n, ARGMAX_THREADS, 0, s.err, p, (const float *)d->scratch.draft_logits,

@@ -1,14 +1,17 @@
-// Products of large batches by wgmma (sm_90a), the counterpart of cuda_tiles.cuh for n_tok >= NB_PRODUCT_MIN_TOKENS.
-// Their inputs lie in memory as the kernel multiplies them: the 64 columns of each k tile reordered (nb_product_place),
-// so that a lane's 16 weights of a row, which lie together, meet them.
+// Products of large batches by wgmma (sm_90a), the counterpart of cuda_tiles.cuh: all of them for n_tok >=
+// NB_PRODUCT_MIN_TOKENS, dense ones for n_tok >= NB_PRODUCT_MIN_DENSE. Their inputs lie in memory as the kernel
+// multiplies them: the 64 columns of each k tile reordered (nb_product_place), so that a lane's 16 weights of a row,
+// which lie together, meet them.
 #ifndef NB_CUDA_PRODUCT_H
 #define NB_CUDA_PRODUCT_H
 
 #include "cuda/cuda_tiles.cuh"
 
 enum {
-    NB_PRODUCT_MIN_TOKENS = 257, // smaller batches are decodes: they have fewer than 8 tokens an expert
-    NB_PRODUCT_COLUMNS = 128,    // tokens of a tile at most
+    NB_PRODUCT_MIN_TOKENS = 257,   // smaller batches are decodes: they have fewer than 8 tokens an expert
+    NB_PRODUCT_COLUMNS = 128,      // tokens of a tile at most
+    NB_PRODUCT_MIN_DENSE = 33,     // of fewer tokens cuda_tiles.cuh spreads the rows over more of the card
+    NB_PRODUCT_MIN_ROW_TILES = 16, // of dense products; fewer would leave all but a block or two idle
 };
 
 // Whether this GPU and this build have wgmma.

@@ -1,11 +1,12 @@
 // The kernels of a step in order. One sequence: one persistent kernel (cuda_single.h). Up to 8 tokens a layer is 6
 // launches (7 with full attention): input norm and projections; DeltaNet, or q/k/v preparation and attention; output
 // projection with the residual sum; norm and router, whose last block routes; gate and up; down with the residual sum.
-// More: inputs are prepared apart, experts run as grouped products. The residual stream is fp32, everything between
-// kernels bf16 where the reference rounds too, else fp32.
+// More: norm, router and routing are one kernel, experts run as grouped products, and kernels that know whole rows or
+// heads leave the input of the next product. The residual stream is fp32, everything between kernels bf16 where the
+// reference rounds too, else fp32.
 #include <stdlib.h>
 
-#include "cuda/cuda_product.h"
+#include "cuda/cuda_router.h"
 #include "cuda/cuda_single.h"
 #include "cuda/cuda_step.h"
 
@@ -65,26 +66,37 @@ static nb_cuda_attention attention_of(const nb_cuda_step *s, const nb_cuda_layer
     return a;
 }
 
-int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *l)
+static nb_cuda_dense attention_input(const nb_cuda_step *s, const nb_cuda_layer *l)
+{
+    float *projected = s->d->scratch.projected;
+    projection p = projection_of(&s->d->model->config);
+    nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->input_layernorm));
+    nb_cuda_dense_add(&in, &l->q, NB_OUT_F32, projected, p.stride, 0);
+    nb_cuda_dense_add(&in, &l->k, NB_OUT_F32, projected, p.stride, p.q_rows);
+    nb_cuda_dense_add(&in, &l->v, NB_OUT_F32, projected, p.stride, p.q_rows + p.n_kv);
+    return in;
+}
+
+int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *l, bool ready)
 {
     nb_cuda_scratch *x = &s->d->scratch;
     const nb_attention_weights *w = &l->from->attention;
     const nb_linear *qkv[] = {&w->q_proj, &w->k_proj, &w->v_proj}, *o[] = {&w->o_proj};
     projection p = projection_of(&s->d->model->config);
-    nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->input_layernorm));
-    nb_cuda_dense_add(&in, &l->q, NB_OUT_F32, x->projected, p.stride, 0);
-    nb_cuda_dense_add(&in, &l->k, NB_OUT_F32, x->projected, p.stride, p.q_rows);
-    nb_cuda_dense_add(&in, &l->v, NB_OUT_F32, x->projected, p.stride, p.q_rows + p.n_kv);
+    nb_cuda_dense in = attention_input(s, l);
+    in.ready = ready;
     NB_TRY(nb_cuda_tap_inputs(s, &in, qkv));
     nb_cuda_part(s, NB_PART_ATTENTION_LINEARS);
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
     nb_cuda_attention a = attention_of(s, l);
-    nb_cuda_part(s, NB_PART_ATTENTION);
-    NB_TRY(nb_cuda_attention_run(&s->at, &a, s->err));
     nb_cuda_source attended = {};
     attended.kind = NB_SOURCE_BF16, attended.bf16 = x->attended, attended.stride = p.n_q, attended.n_in = p.n_q;
     nb_cuda_dense out = nb_cuda_dense_of(s, attended);
     nb_cuda_dense_add(&out, &l->o, NB_OUT_ADD, x->residual, s->d->model->config.hidden_size, 0);
+    nb_cuda_prepared to;
+    out.ready = nb_cuda_dense_input(&s->at, &out, &to) && to.stride == p.n_q && a.n_flash == 0 && !s->d->tap;
+    nb_cuda_part(s, NB_PART_ATTENTION);
+    NB_TRY(nb_cuda_attention_run(&s->at, &a, out.ready ? &to : NULL, s->err));
     NB_TRY(nb_cuda_tap_inputs(s, &out, o));
     nb_cuda_part(s, NB_PART_ATTENTION_LINEARS);
     return nb_cuda_dense_run(&s->at, &out, s->err);
@@ -132,14 +144,10 @@ static int run_late(const nb_cuda_step *s, nb_cuda_gdn g)
     return nb_cuda_gdn_run(&at, &g, s->err);
 }
 
-static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer)
+static nb_cuda_dense deltanet_input(const nb_cuda_step *s, const nb_cuda_layer *l)
 {
-    nb_cuda *d = s->d;
-    const nb_deltanet_weights *w = &l->from->deltanet;
-    const nb_linear *projections[] = {&w->in_proj_qkv, &w->in_proj_z, &w->in_proj_b, &w->in_proj_a},
-                    *out_proj[] = {&w->out_proj};
-    const nb_config *c = &d->model->config;
-    nb_cuda_scratch *x = &d->scratch;
+    const nb_config *c = &s->d->model->config;
+    nb_cuda_scratch *x = &s->d->scratch;
     int n_value = c->linear_num_value_heads, n_v = n_value * NB_GDN_DIM,
         n_channel = 2 * c->linear_num_key_heads * NB_GDN_DIM + n_v;
     nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->input_layernorm));
@@ -147,23 +155,49 @@ static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_lay
     nb_cuda_dense_add(&in, &l->z, NB_OUT_BF16, x->z, n_v, 0);
     nb_cuda_dense_add(&in, &l->b, NB_OUT_F32, x->ba, 2 * n_value, 0);
     nb_cuda_dense_add(&in, &l->a, NB_OUT_F32, x->ba, 2 * n_value, n_value);
-    NB_TRY(nb_cuda_tap_inputs(s, &in, projections));
-    nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
-    NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
+    return in;
+}
+
+static nb_cuda_dense deltanet_output(const nb_cuda_step *s, const nb_cuda_layer *l)
+{
+    const nb_config *c = &s->d->model->config;
+    nb_cuda_scratch *x = &s->d->scratch;
+    nb_cuda_source gated = {};
+    gated.kind = NB_SOURCE_GDN, gated.value = x->delta, gated.gate = x->z, gated.weight = l->norm;
+    gated.eps = (float)c->rms_norm_eps, gated.n_in = gated.gate_stride = c->linear_num_value_heads * NB_GDN_DIM;
+    nb_cuda_dense out = nb_cuda_dense_of(s, gated);
+    nb_cuda_dense_add(&out, &l->out, NB_OUT_ADD, x->residual, c->hidden_size, 0);
+    return out;
+}
+
+// The delta rule; of decodes that nobody looks into with the output projection's input.
+static int run_delta(const nb_cuda_step *s, const nb_cuda_layer *l, nb_cuda_dense *out)
+{
+    nb_cuda *d = s->d;
     nb_cuda_gdn g = gdn_of(s);
     g.conv1d = l->conv1d, g.A_log = l->A_log, g.dt_bias = l->dt_bias;
     g.state += l->i_deltanet * d->layer_floats, g.journal += l->i_deltanet * d->layer_floats;
     g.ring += l->i_deltanet * d->layer_halfs;
-    nb_cuda_part(s, NB_PART_DELTANET);
+    nb_gdn_gated gated = {out->source.gate, out->source.weight, out->source.eps};
+    out->ready = g.n_tok == g.n_seq && !d->tap && nb_cuda_dense_input(&s->at, out, &gated.to);
+    if (out->ready) return nb_cuda_gdn_decode_run(&s->at, &g, &gated, s->err);
     NB_TRY(nb_cuda_gdn_run(&s->at, &g, s->err));
-    NB_TRY(run_late(s, g));
+    return run_late(s, g);
+}
+
+static int run_deltanet(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer, bool ready)
+{
+    const nb_deltanet_weights *w = &l->from->deltanet;
+    const nb_linear *projections[] = {&w->in_proj_qkv, &w->in_proj_z, &w->in_proj_b, &w->in_proj_a},
+                    *out_proj[] = {&w->out_proj};
+    nb_cuda_dense in = deltanet_input(s, l), out = deltanet_output(s, l);
+    in.ready = ready;
+    NB_TRY(nb_cuda_tap_inputs(s, &in, projections));
+    nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
+    NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
+    nb_cuda_part(s, NB_PART_DELTANET);
+    NB_TRY(run_delta(s, l, &out));
     NB_TRY(nb_cuda_tap_states(s, l, i_layer));
-    nb_cuda_source gated = {};
-    gated.kind = NB_SOURCE_GDN, gated.value = x->delta, gated.gate = x->z, gated.gate_stride = n_v,
-    gated.weight = l->norm;
-    gated.eps = (float)c->rms_norm_eps, gated.n_in = n_v;
-    nb_cuda_dense out = nb_cuda_dense_of(s, gated);
-    nb_cuda_dense_add(&out, &l->out, NB_OUT_ADD, x->residual, c->hidden_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, out_proj));
     nb_cuda_part(s, NB_PART_DELTANET_LINEARS);
     return nb_cuda_dense_run(&s->at, &out, s->err);
@@ -176,28 +210,54 @@ static int tile_columns(int n_tok, int top_k, int n_expert)
     return mean <= 3 ? 8 : mean <= 8 ? 16 : mean <= 16 ? 32 : 64;
 }
 
-int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer)
+// Whether the layer before leaves layer i's input, and as what.
+static bool input_ahead(const nb_cuda_step *s, int i, nb_cuda_prepared *input)
 {
-    const nb_moe_weights *w = &l->from->moe;
-    const nb_linear *router[] = {&w->gate, &w->shared_expert_gate};
-    nb_cuda *d = s->d;
-    const nb_config *c = &d->model->config;
-    nb_cuda_scratch *x = &d->scratch;
-    nb_cuda_route r = x->route;
+    const nb_config *c = &s->d->model->config;
+    if (i <= 0 || i >= c->num_hidden_layers || c->hidden_size > NB_MOE_NORM_MAX || s->d->tap) return false;
+    const nb_cuda_layer *l = &s->d->weights.layer[i];
+    nb_cuda_dense in = l->kind == NB_LAYER_FULL_ATTENTION ? attention_input(s, l) : deltanet_input(s, l);
+    return nb_cuda_dense_input(&s->at, &in, input);
+}
+
+static nb_cuda_route route_of(const nb_cuda_step *s, const nb_cuda_layer *l)
+{
+    const nb_config *c = &s->d->model->config;
+    nb_cuda_route r = s->d->scratch.route;
     r.n_tok = s->m->n_tok, r.n_expert = c->num_experts, r.top_k = c->num_experts_per_tok, r.has_shared = l->has_shared;
     r.tile_shared = l->has_shared && l->shared_gate_up.kind == l->experts.gate_up.kind &&
                     l->shared_down.kind == l->experts.down.kind;
     r.normalise = c->norm_topk_prob, r.spread = s->at.wgmma;
     r.tile_columns = s->at.wgmma ? (int)NB_PRODUCT_COLUMNS : tile_columns(r.n_tok, r.top_k, r.n_expert);
+    return r;
+}
+
+// Norm, logits, choice of experts.
+static int run_router(const nb_cuda_step *s, const nb_cuda_layer *l, const nb_cuda_route &r)
+{
+    const nb_moe_weights *w = &l->from->moe;
+    const nb_linear *router[] = {&w->gate, &w->shared_expert_gate};
+    uint16_t *hidden = s->d->scratch.hidden;
     bool small = r.n_tok <= NB_CUDA_SMALL_MAX;
     nb_cuda_dense in = nb_cuda_dense_of(s, nb_cuda_norm_of(s, l->post_attention_layernorm));
     nb_cuda_dense_add(&in, &l->router, NB_OUT_F32, r.logits, r.n_expert + 1, 0);
     if (l->has_shared) nb_cuda_dense_add(&in, &l->shared_gate, NB_OUT_F32, r.logits, r.n_expert + 1, r.n_expert);
     NB_TRY(nb_cuda_tap_inputs(s, &in, router));
     nb_cuda_part(s, NB_PART_ROUTER);
-    in.keep = x->hidden, in.route = small && r.n_tok > 1 ? &r : NULL;
+    nb_cuda_router whole = {in.source, l->router, l->shared_gate, r, 0, hidden};
+    if (!small && !s->at.wgmma && nb_cuda_router_serves(&whole)) return nb_cuda_router_run(&s->at, &whole, s->err);
+    in.keep = hidden, in.route = small && r.n_tok > 1 ? &r : NULL;
     NB_TRY(nb_cuda_dense_run(&s->at, &in, s->err));
-    if (!small) NB_TRY(nb_cuda_route_run(&s->at, &r, s->err));
+    return small ? NB_OK : nb_cuda_route_run(&s->at, &r, s->err);
+}
+
+int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer)
+{
+    nb_cuda *d = s->d;
+    const nb_config *c = &d->model->config;
+    nb_cuda_scratch *x = &d->scratch;
+    nb_cuda_route r = route_of(s, l);
+    NB_TRY(run_router(s, l, r));
     nb_cuda_part(s, NB_PART_EXPERTS);
     nb_cuda_moe m = {};
     m.n_tok = r.n_tok, m.d_model = c->hidden_size, m.d_ff = c->moe_intermediate_size,
@@ -214,9 +274,11 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
         NB_TRY(nb_cuda_prepare_run(&s->at, &h, r.n_tok, l->experts.gate_up.input_scale, x->hidden_f8, NULL,
                                    m.input_stride, s->err));
     }
+    m.eps = (float)c->rms_norm_eps;
+    if (input_ahead(s, i_layer + 1, &m.next)) m.next_norm = d->weights.layer[i_layer + 1].input_layernorm;
     NB_TRY(nb_cuda_moe_run(&s->at, &m, s->err));
     if (i_layer >= 0) NB_TRY(nb_cuda_tap_rows(s, NB_TAP_ROUTER, i_layer, r.top_weight, r.n_tok, r.top_k, r.top_index));
-    return nb_cuda_tap_experts(s, &m, w);
+    return nb_cuda_tap_experts(s, &m, &l->from->moe);
 }
 
 // The hidden states of all tokens, for taps and for the MTP module; the head makes its own rows' itself.
@@ -264,11 +326,13 @@ static int run_layer(const nb_cuda_step *s, int i)
     const nb_cuda_layer *l = &s->d->weights.layer[i];
     int d_model = s->d->model->config.hidden_size, n_tok = s->m->n_tok;
     const float *x = s->d->scratch.residual;
+    nb_cuda_prepared input;
+    bool ready = input_ahead(s, i, &input);
     NB_TRY(nb_cuda_tap_rows(s, NB_TAP_RESIDUAL, i, x, n_tok, d_model, NULL));
     if (l->kind == NB_LAYER_FULL_ATTENTION)
-        NB_TRY(nb_cuda_attention_block(s, l));
+        NB_TRY(nb_cuda_attention_block(s, l, ready));
     else
-        NB_TRY(run_deltanet(s, l, i));
+        NB_TRY(run_deltanet(s, l, i, ready));
     NB_TRY(nb_cuda_tap_rows(s, NB_TAP_MIXER, i, x, n_tok, d_model, NULL));
     return nb_cuda_moe_block(s, l, i);
 }
@@ -317,8 +381,9 @@ static int run_layers(const nb_cuda_step *s)
 
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
-    int wgmma = d->wgmma && m->n_tok >= NB_PRODUCT_MIN_TOKENS;
-    nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl, wgmma, d->time ? d->times : NULL}, err};
+    nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl}, err};
+    s.at.times = d->time ? d->times : NULL;
+    nb_cuda_choose_products(&s);
     const nb_config *c = &d->model->config;
     nb_cuda_part(&s, NB_PART_EMBED);
     NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot),

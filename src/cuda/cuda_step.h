@@ -4,6 +4,7 @@
 #define NB_CUDA_STEP_H
 
 #include "cuda/cuda_internal.h"
+#include "cuda/cuda_product.h"
 
 typedef struct nb_cuda_step {
     nb_cuda *d;
@@ -18,8 +19,16 @@ static inline void nb_cuda_part(const nb_cuda_step *s, nb_plan_part part)
     if (s->at.times) s->at.times->now = part;
 }
 
+// Which products go by cuda_product.h, for n_tok tokens.
+static inline void nb_cuda_choose_products(nb_cuda_step *s)
+{
+    s->at.products = s->d->wgmma;
+    s->at.wgmma = s->d->wgmma && s->m->n_tok >= NB_PRODUCT_MIN_TOKENS;
+}
+
 // cuda_step.cu: each normalises the residual stream, works, and adds its result to it.
-int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *layer);
+// ready: its input was prepared by the layer before.
+int nb_cuda_attention_block(const nb_cuda_step *s, const nb_cuda_layer *layer, bool ready);
 int nb_cuda_attention_absorb(const nb_cuda_step *s, const nb_cuda_layer *layer);       // keys and values only
 int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *layer, int i_layer); // -1: of the MTP module
 nb_cuda_dense nb_cuda_dense_of(const nb_cuda_step *s, nb_cuda_source source);

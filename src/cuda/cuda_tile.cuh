@@ -308,13 +308,18 @@ __device__ __forceinline__ uint32_t nb_e4m3x2_from_f32(float low, float high)
 #endif
 }
 
+// Two bf16 to the codes of e4m3(x * inverse_scale).
+__device__ __forceinline__ uint32_t nb_input_codes(uint32_t pair, float inverse_scale)
+{
+    return nb_e4m3x2_from_f32(nb_f32_from_bits(pair << 16) * inverse_scale,
+                              nb_f32_from_bits(pair & 0xffff0000u) * inverse_scale);
+}
+
 // Two values as inputs of a matrix: bf16, and for W8A8 rounded on to e4m3(x / input_scale), kept as f16.
 template <bool F16> __device__ __forceinline__ uint32_t nb_input_pair(float low, float high, float inverse_scale)
 {
     uint32_t pair = nb_pack_bf16x2(low, high);
-    if (!F16) return pair;
-    float a = nb_f32_from_bits(pair << 16) * inverse_scale, b = nb_f32_from_bits(pair & 0xffff0000u) * inverse_scale;
-    return nb_f16x2_from_e4m3x2(nb_e4m3x2_from_f32(a, b));
+    return F16 ? nb_f16x2_from_e4m3x2(nb_input_codes(pair, inverse_scale)) : pair;
 }
 
 template <bool F16> __device__ __forceinline__ uint16_t nb_input_from_f32(float x, float inverse_scale)

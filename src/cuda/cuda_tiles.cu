@@ -7,8 +7,9 @@ enum {
     WARPS_MAX = 16,
     WARPS_GROUPED = 8,
     ROWS_MAX = 8,
-    STAGE_BYTES = 104 * 1024
-}; // of inputs: two stages fit beside each other
+    STAGE_BYTES = 104 * 1024,      // of inputs: two stages fit beside each other ..
+    STAGE_BYTES_SMALL = 48 * 1024, // .. on cards with 99 KiB a block too
+};
 
 template <int KIND> static constexpr int stage_tiles = units_of<KIND> *nb_unit<KIND>::n_tile;
 
@@ -17,17 +18,58 @@ __device__ __forceinline__ void copy_async(void *to, const void *from)
     asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
 }
 
+// How a block's warps are arranged, and what they read.
+typedef struct block_shape {
+    int n_row_warp, n_split;
+    const uint16_t *input;
+} block_shape;
+
+// Expert 0's matrix as expert `e`'s: FP8 block and row scales are laid out expert by expert too.
+__device__ __forceinline__ static nb_cuda_matrix expert_of(const nb_tiles_args &t, const nb_cuda_matrix &m, int e)
+{
+    nb_cuda_matrix mine = m;
+    int rows = m.paired ? m.n_out / 2 : m.n_out;
+    mine.data += e * t.data_stride, mine.scale += e * t.scale_stride;
+    if (t.multiplier_low) mine.scale_low = t.multiplier_low[e], mine.scale_high = t.multiplier_high[e];
+    if (m.row_scale) mine.row_scale += (int64_t)e * m.n_out;
+    if (m.block_scale[0]) {
+        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
+        mine.block_scale[0] += e * n, mine.block_scale[1] += e * n;
+    }
+    return mine;
+}
+
+template <int NT, bool PAIRED>
+__device__ __forceinline__ static void store_tile(const nb_tiles_args &t, int i_matrix, const nb_cuda_matrix &m,
+                                                  int row_tile, int out_first, int count, const float acc[NT][4])
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int nt = 0; nt < NT; nt++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            int n = nt * 8 + 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
+            if (n >= count) continue;
+            if (!PAIRED) {
+                if (row < m.n_out)
+                    nb_store_dense(t.output[i_matrix], m, c < 2 ? m.scale_low : m.scale_high, out_first + n, row,
+                                   acc[nt][c]);
+            } else if (c < 2) {
+                int ff = row_tile * 8 + (lane >> 2);
+                if (ff < m.n_out / 2)
+                    nb_store_gated(t, m, m.scale_low, m.scale_high, out_first + n, ff, acc[nt][c],
+                                   acc[nt][(c + 2) & 3]);
+            }
+        }
+}
+
 template <int KIND, int NT, bool PAIRED>
-__global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_constant__ nb_tiles_args t)
+__device__ __forceinline__ static void run_block(const nb_tiles_args &t, const block_shape &b, int i_matrix,
+                                                 uint16_t *x)
 {
     constexpr int U = units_of<KIND>, n_tile = nb_unit<KIND>::n_tile, TS = stage_tiles<KIND>;
     constexpr int unit_words = nb_unit<KIND>::n_chunk * n_tile * 32;
-    extern __shared__ __align__(16) uint16_t x[];
-    nb_grid_release();
-    nb_touch(t);
-    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, r = warp % t.n_row_warp, s = warp / t.n_row_warp;
-    int i_matrix = 0;
-    while ((int)blockIdx.x >= t.block_first[i_matrix + 1]) i_matrix++;
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, r = warp % b.n_row_warp, s = warp / b.n_row_warp;
     int row_block = blockIdx.x - t.block_first[i_matrix];
     int expert = -1, first = blockIdx.y * NT * 8, count = min(NT * 8, t.n_row - first);
     if (t.n_tile) {
@@ -38,26 +80,13 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     }
     bool shared = expert == t.n_expert && t.n_tile;
     const nb_cuda_matrix &m = shared ? t.shared : t.matrix[i_matrix];
-    float low = m.scale_low, high = m.scale_high;
-    const uint4 *data = m.data;
-    const uint32_t *scales = m.scale;
-    if (expert >= 0 && !shared) {
-        data += expert * t.data_stride, scales += expert * t.scale_stride;
-        if (t.multiplier_low) low = t.multiplier_low[expert], high = t.multiplier_high[expert];
-    }
-    nb_cuda_matrix mine = m; // FP8 block and row scales are laid out expert by expert
-    if (expert >= 0 && !shared) {
-        int rows = m.paired ? m.n_out / 2 : m.n_out;
-        if (m.row_scale) mine.row_scale = m.row_scale + (int64_t)expert * m.n_out;
-        if (m.block_scale[0]) {
-            int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
-            mine.block_scale[0] = m.block_scale[0] + expert * n, mine.block_scale[1] = m.block_scale[1] + expert * n;
-        }
-    }
-    int row_tile = row_block * t.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
-    if (row_block * t.n_row_warp >= m.n_row_tile) return;
-    bool active = row_tile < m.n_row_tile;
-    int n_stage = (m.n_k_tile + t.n_split * TS - 1) / (t.n_split * TS), columns = t.n_split * TS * NB_CUDA_K_TILE;
+    nb_cuda_matrix mine = expert >= 0 && !shared ? expert_of(t, m, expert) : m;
+    const uint4 *data = mine.data;
+    const uint32_t *scales = mine.scale;
+    int row_tile = row_block * b.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
+    if (row_block * b.n_row_warp >= m.n_row_tile) return;
+    bool active = row_tile < m.n_row_tile && s < b.n_split;
+    int n_stage = (m.n_k_tile + b.n_split * TS - 1) / (b.n_split * TS), columns = b.n_split * TS * NB_CUDA_K_TILE;
     int x_stride = columns + 8, k_end = m.n_k_tile * NB_CUDA_K_TILE;
     data += (int64_t)row_tile * n_unit * unit_words, scales += (int64_t)row_tile * n_unit * 32;
     nb_unit<KIND> now[U], next[U];
@@ -65,7 +94,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
     auto load = [&](nb_unit<KIND> *u, int stage) {
 #pragma unroll
         for (int i = 0; i < U; i++)
-            nb_unit_load<KIND>(&u[i], data, scales, (stage * t.n_split + s) * U + i, active ? n_unit : 0);
+            nb_unit_load<KIND>(&u[i], data, scales, (stage * b.n_split + s) * U + i, active ? n_unit : 0);
     };
     auto copy = [&](int stage) {
         uint16_t *to = x + (stage & 1) * NT * 8 * x_stride;
@@ -75,7 +104,7 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
             if (k_first + k >= k_end) continue;
             int row = t.pair_token && !shared ? __ldg(t.pair_token + first + n) : first + n;
             if (t.n_tile && !t.pair_token && shared) row += t.n_pair;
-            copy_async(to + n * x_stride + k, t.input + (int64_t)row * t.input_stride + k_first + k);
+            copy_async(to + n * x_stride + k, b.input + (int64_t)row * t.input_stride + k_first + k);
         }
         asm volatile("cp.async.commit_group;");
     };
@@ -92,50 +121,55 @@ __global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_cons
         const uint16_t *from = x + (stage & 1) * NT * 8 * x_stride;
 #pragma unroll
         for (int i = 0; i < U; i++) {
-            int u = (stage * t.n_split + s) * U + i;
+            int u = (stage * b.n_split + s) * U + i;
             if (active && u < n_unit)
-                nb_unit_mma<KIND, NT>(acc, now[i], mine, row_tile, u, from, stage * t.n_split * TS, x_stride, count);
+                nb_unit_mma<KIND, NT>(acc, now[i], mine, row_tile, u, from, stage * b.n_split * TS, x_stride, count);
         }
 #pragma unroll
         for (int i = 0; i < U; i++) now[i] = next[i];
         __syncthreads();
     }
-    if (t.n_split > 1) { // the other warps of the row tile hand their sums to the first
+    if (b.n_split > 1) { // the other warps of the row tile hand their sums to the first
         float *red = (float *)x;
 #pragma unroll
         for (int nt = 0; nt < NT; nt++) *(float4 *)&red[(warp * NT + nt) * 128 + lane * 4] = *(float4 *)acc[nt];
         __syncthreads();
         if (s > 0) return;
-        for (int o = 1; o < t.n_split; o++)
+        for (int o = 1; o < b.n_split; o++)
 #pragma unroll
             for (int nt = 0; nt < NT; nt++)
 #pragma unroll
-                for (int c = 0; c < 4; c++) acc[nt][c] += red[((o * t.n_row_warp + r) * NT + nt) * 128 + lane * 4 + c];
+                for (int c = 0; c < 4; c++) acc[nt][c] += red[((o * b.n_row_warp + r) * NT + nt) * 128 + lane * 4 + c];
     }
-    if (!active) return;
-    int out_first = first + (shared ? t.n_pair : 0);
-#pragma unroll
-    for (int nt = 0; nt < NT; nt++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            int n = nt * 8 + 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
-            if (n >= count) continue;
-            if (!PAIRED) {
-                if (row < m.n_out)
-                    nb_store_dense(t.output[i_matrix], mine, c < 2 ? low : high, out_first + n, row, acc[nt][c]);
-            } else if (c < 2) {
-                int ff = row_tile * 8 + (lane >> 2);
-                if (ff < m.n_out / 2)
-                    nb_store_gated(t, mine, low, high, out_first + n, ff, acc[nt][c], acc[nt][(c + 2) & 3]);
-            }
-        }
+    if (active) store_tile<NT, PAIRED>(t, i_matrix, mine, row_tile, first + (shared ? t.n_pair : 0), count, acc);
+}
+
+template <int KIND, int NT, bool PAIRED>
+__global__ void __launch_bounds__(WARPS_MAX * 32) tiles_kernel(const __grid_constant__ nb_tiles_args t)
+{
+    extern __shared__ __align__(16) uint16_t x[];
+    nb_grid_release();
+    nb_touch(t);
+    int i_matrix = 0;
+    while ((int)blockIdx.x >= t.block_first[i_matrix + 1]) i_matrix++;
+    if (KIND != NB_KIND_BF16 && !PAIRED && i_matrix >= t.n_matrix - t.n_side)
+        run_block<NB_KIND_BF16, NT, false>(t, {1, t.side_split, t.side_input}, i_matrix, x);
+    else
+        run_block<KIND, NT, PAIRED>(t, {t.n_row_warp, t.n_split, t.input}, i_matrix, x);
+}
+
+static size_t input_bytes(int nt, int n_k_tile)
+{
+    return (size_t)STAGES * nt * 8 * (n_k_tile * NB_CUDA_K_TILE + 8) * 2;
 }
 
 template <int KIND, int NT, bool PAIRED>
 static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_block, int n_column_tile, nb_error *err)
 {
-    int columns = t->n_split * stage_tiles<KIND> * NB_CUDA_K_TILE + 8, warps = t->n_row_warp * t->n_split;
-    size_t smem = (size_t)STAGES * NT * 8 * columns * 2, red = (size_t)warps * NT * 128 * 4;
+    int warps = t->n_row_warp * t->n_split;
+    size_t smem = input_bytes(NT, t->n_split * stage_tiles<KIND>), side = input_bytes(NT, t->side_split),
+           red = (size_t)warps * NT * 128 * 4;
+    if (t->n_side && smem < side) smem = side;
     dim3 grid(n_block, n_column_tile);
     return nb_cuda_start(at, tiles_kernel<KIND, NT, PAIRED>, grid, warps * 32, smem > red ? smem : red, err, *t);
 }
@@ -164,22 +198,36 @@ static int spread_blocks(nb_tiles_args *t, int n_row_tile_of_first)
     int n = 0;
     for (int i = 0; i <= NB_CUDA_MATRIX_MAX; i++) {
         t->block_first[i] = n;
-        if (i < t->n_matrix) n += nb_ceil_div(i ? t->matrix[i].n_row_tile : n_row_tile_of_first, t->n_row_warp);
+        if (i >= t->n_matrix) continue;
+        n += nb_ceil_div(i ? t->matrix[i].n_row_tile : n_row_tile_of_first,
+                         i < t->n_matrix - t->n_side ? t->n_row_warp : 1);
     }
     return n;
+}
+
+// Warps that may share the columns of a row tile: their inputs of a stage lie in shared memory.
+static int most_splits(int nt, int kind)
+{
+    static const int tiles[] = {stage_tiles<0>, stage_tiles<1>, stage_tiles<2>, stage_tiles<3>}; // by kind
+    int bytes = nb_cuda_shared_fits(STAGES * STAGE_BYTES) ? STAGE_BYTES : STAGE_BYTES_SMALL;
+    return bytes / (nt * 8 * 2 * (tiles[kind] * NB_CUDA_K_TILE + 8));
+}
+
+static int lesser(int a, int b)
+{
+    return a < b ? a : b;
 }
 
 // Row tiles of a block so that the grid fills the card once; the remaining warps split the columns.
 static int shape_blocks(const nb_cuda_launch *at, nb_tiles_args *t, int nt, int n_column_tile)
 {
-    static const int tiles[] = {stage_tiles<0>, stage_tiles<1>, stage_tiles<2>, stage_tiles<3>}; // by kind
-    int64_t total = 0;
-    for (int i = 0; i < t->n_matrix; i++) total += t->matrix[i].n_row_tile;
-    int n = nb_ceil_div(total * n_column_tile, at->n_sm),
-        most = STAGE_BYTES / (nt * 8 * 2 * tiles[t->matrix[0].kind] * NB_CUDA_K_TILE);
-    t->n_row_warp = n < 1 ? 1 : n > ROWS_MAX ? ROWS_MAX : n;
-    t->n_split = WARPS_MAX / t->n_row_warp;
-    if (t->n_split > most) t->n_split = most;
+    int total = 0, side = 0;
+    for (int i = 0; i < t->n_matrix; i++) *(i < t->n_matrix - t->n_side ? &total : &side) += t->matrix[i].n_row_tile;
+    int room = at->n_sm - side * n_column_tile;
+    int n = nb_ceil_div((int64_t)total * n_column_tile, room > 0 ? room : at->n_sm);
+    t->n_row_warp = lesser(n, ROWS_MAX);
+    t->n_split = lesser(WARPS_MAX / t->n_row_warp, most_splits(nt, t->matrix[0].kind));
+    t->side_split = lesser(t->n_row_warp * t->n_split, most_splits(nt, NB_KIND_BF16));
     return spread_blocks(t, t->matrix[0].n_row_tile);
 }
 
@@ -198,8 +246,8 @@ int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
 int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
 {
     int n_row_tile = t->shared.n_row_tile > t->matrix[0].n_row_tile ? t->shared.n_row_tile : t->matrix[0].n_row_tile;
-    t->n_row_warp = n_row_tile < WARPS_GROUPED ? n_row_tile : WARPS_GROUPED;
-    t->n_split = WARPS_GROUPED / t->n_row_warp;
+    t->n_row_warp = lesser(n_row_tile, WARPS_GROUPED);
+    t->n_split = lesser(WARPS_GROUPED / t->n_row_warp, most_splits(columns / 8, t->matrix[0].kind));
     int n_block = spread_blocks(t, n_row_tile);
     if (columns == 8) return start_paired<1>(at, t, n_block, max_tile, err);
     if (columns == 16) return start_paired<2>(at, t, n_block, max_tile, err);

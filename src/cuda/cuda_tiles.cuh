@@ -27,6 +27,9 @@ typedef struct nb_tiles_args {
     int inter_f16;             // paired: activations are rounded to e4m3(x * inter_inverse) in f16
     float inter_inverse;
     int n_row_warp, n_split;
+    int n_side; // dense: the last matrices are BF16, whatever the first ones are, with an input of their own ..
+    const uint16_t *side_input;
+    int side_split;           // .. and one row tile a block
     int n_row_block, n_round; // nb_grouped_run: row blocks of an expert, units of a warp and row tile
     int tiles_known;          // the list of tiles was complete before the previous kernel began
 } nb_tiles_args;

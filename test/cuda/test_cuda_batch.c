@@ -114,7 +114,7 @@ static double difference(const float *a, const float *b, double *most)
 
 static void same_in_any_batch(nb_mix mix, nb_kv_format kv)
 {
-    static const int n_seq[] = {2, 8, 9, 16, 33, 72};
+    static const int n_seq[] = {2, 8, 9, 16, 20, 33, 72};
     static float alone[N_TOK * VOCAB], batched[N_TOK * VOCAB];
     fixture f;
     if (!open_fixture(&f, mix, kv)) skip();

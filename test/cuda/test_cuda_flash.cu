@@ -82,7 +82,7 @@ static void flash_equals_tiles(int d_head, bool fp8, int group, bool gated)
         nb_cuda_attention mine = p;
         *(way ? &mine.n_tile : &mine.n_flash) = 0;
         mine.out = out[way] = (uint16_t *)nb_test_gpu((size_t)p.n_tok * n_out * 2);
-        nb_test_ok(nb_cuda_attention_run(&nb_test_at, &mine, &err), &err);
+        nb_test_ok(nb_cuda_attention_run(&nb_test_at, &mine, NULL, &err), &err);
         assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
     }
     for (int i = 0, tok = 0; i < N_SEQ; tok += mixture[i++].n_new) {
