@@ -186,23 +186,25 @@ static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
     return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, smem, err, *d, d->route ? *d->route : none);
 }
 
-// Whether the matrices with FP8 inputs, or those with bf16 inputs, go by cuda_product.h.
+// Whether the matrices with FP8 inputs, or those with bf16 inputs, go by cuda_product.h. FP8 inputs are codes only
+// where at->wgmma: products of codes are added with fewer bits, which is enough for roundings and choices of experts
+// behind them to fall the other way, and a decode's answer is not to depend on how many others there are.
 static bool goes_by_product(const nb_cuda_launch *at, const nb_cuda_dense *d, bool fp8)
 {
-    int n_row_tile = 0;
+    int n_row_tile = 0, least = fp8 ? NB_PRODUCT_MIN_FP8 : NB_PRODUCT_MIN_DENSE;
     bool serves = true;
     for (int i = 0; i < d->n_matrix; i++) {
         if ((d->matrix[i].kind == NB_KIND_FP8_A8) != fp8) continue;
         n_row_tile += d->matrix[i].n_row_tile, serves &= nb_product_serves(&d->matrix[i]);
     }
-    return at->wgmma ||
-           (at->products && serves && d->n_tok >= NB_PRODUCT_MIN_DENSE && n_row_tile >= NB_PRODUCT_MIN_ROW_TILES);
+    return at->wgmma || (at->products && serves && d->n_tok >= least && n_row_tile >= NB_PRODUCT_MIN_ROW_TILES);
 }
 
 bool nb_cuda_dense_input(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_cuda_prepared *p)
 {
     *p = {NULL, NULL, 1.0f, d->matrix[0].n_k_tile * NB_CUDA_K_TILE};
-    p->codes = goes_by_product(at, d, true), p->placed = goes_by_product(at, d, false);
+    p->codes = at->wgmma, p->fp8_placed = !p->codes && goes_by_product(at, d, true);
+    p->bf16_placed = goes_by_product(at, d, false);
     if (d->n_tok <= NB_CUDA_SMALL_MAX) return false;
     for (int i = 0; i < d->n_matrix; i++) {
         const nb_cuda_matrix *m = &d->matrix[i];
@@ -218,15 +220,16 @@ bool nb_cuda_dense_input(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_cu
     return true;
 }
 
-static int prepare(const nb_cuda_launch *at, const nb_cuda_dense *d, float input_scale, uint16_t *fp8, bool codes,
-                   uint16_t *bf16, bool placed, int stride, nb_error *err)
+static int prepare(const nb_cuda_launch *at, const nb_cuda_dense *d, float input_scale, uint16_t *fp8, bool fp8_product,
+                   uint16_t *bf16, bool bf16_product, int stride, nb_error *err)
 {
-    uint16_t *plain[] = {codes ? NULL : fp8, placed ? NULL : bf16},
-             *product[] = {codes ? fp8 : NULL, placed ? bf16 : NULL};
+    uint16_t *plain[] = {fp8_product ? NULL : fp8, bf16_product ? NULL : bf16},
+             *product[] = {fp8_product ? fp8 : NULL, bf16_product ? bf16 : NULL};
     if (plain[0] || plain[1])
         NB_TRY(nb_cuda_prepare_run(at, &d->source, d->n_tok, input_scale, plain[0], plain[1], stride, err));
     if (product[0] || product[1])
-        NB_TRY(nb_product_prepare(at, &d->source, d->n_tok, input_scale, product[0], product[1], stride, err));
+        NB_TRY(
+            nb_product_prepare(at, &d->source, d->n_tok, input_scale, product[0], at->wgmma, product[1], stride, err));
     return NB_OK;
 }
 
@@ -234,22 +237,22 @@ static int prepare(const nb_cuda_launch *at, const nb_cuda_dense *d, float input
 // input of those in bf16 too.
 static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    bool codes = goes_by_product(at, d, true), placed = goes_by_product(at, d, false), bf16_wanted = false;
+    bool fp8_product = goes_by_product(at, d, true), bf16_product = goes_by_product(at, d, false), bf16_wanted = false;
     for (int i = 0; i < d->n_matrix; i++) bf16_wanted |= d->matrix[i].kind != NB_KIND_FP8_A8;
     for (int i = 0; i < d->n_matrix;) {
         const nb_cuda_matrix *m = &d->matrix[i];
         nb_tiles_args t = {};
         int stride = m->n_k_tile * NB_CUDA_K_TILE;
-        bool fp8 = m->kind == NB_KIND_FP8_A8, product = fp8 ? codes : placed;
+        bool fp8 = m->kind == NB_KIND_FP8_A8, product = fp8 ? fp8_product : bf16_product;
         if (!d->ready)
-            NB_TRY(prepare(at, d, m->input_scale, fp8 ? d->input : NULL, codes, bf16_wanted ? d->keep : NULL, placed,
-                           stride, err));
+            NB_TRY(prepare(at, d, m->input_scale, fp8 ? d->input : NULL, fp8_product, bf16_wanted ? d->keep : NULL,
+                           bf16_product, stride, err));
         bf16_wanted = false; // it is there now
         t.input = fp8 ? d->input : d->keep, t.side_input = d->keep, t.input_stride = stride, t.n_row = d->n_tok;
-        t.e4m3 = product && fp8;
+        t.e4m3 = fp8 && at->wgmma;
         auto add = [&] { t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i++]; };
         while (i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale) add();
-        bool side = !product && !placed && m->kind != NB_KIND_BF16;
+        bool side = !product && !bf16_product && m->kind != NB_KIND_BF16;
         for (; side && i < d->n_matrix && d->matrix[i].kind == NB_KIND_BF16; t.n_side++) add();
         NB_TRY(product ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));
     }

@@ -35,9 +35,9 @@ typedef struct nb_cuda_output {
 typedef struct nb_cuda_prepared {
     uint16_t
         *fp8; // [n_tok][stride] e4m3(x * inverse) in f16; or `codes`, a byte each, in nb_product_place_e4m3's order
-    uint16_t *bf16; // [n_tok][stride]; `placed`: in nb_product_place's order
+    uint16_t *bf16; // [n_tok][stride]
     float inverse;
-    int stride, codes, placed;
+    int stride, codes, fp8_placed, bf16_placed; // placed: in nb_product_place's order
 } nb_cuda_prepared;
 
 struct nb_cuda_route; // cuda_moe.h

@@ -5,11 +5,11 @@
 // each other, so one stores its results while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
-// than binary32's precision, so the sums of each stage go to sums in binary32.
+// than binary32's precision, so the sums of each stage go to sums in binary32. W8A8 of decodes has its inputs in f16.
 //
 // Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of e4m3: 16
-// and 32 KiB; 8.4 MFLOP; where that gives few blocks, half of the rows. Of BF16: 16 and 32 KiB; 4.2 MFLOP. L2 gives an
-// SM about 21 bytes a cycle when all read.
+// and 32 KiB; 8.4 MFLOP. Of BF16: 16 and 32 KiB; 4.2 MFLOP. Where that gives few blocks, W8A8 has blocks of half of the
+// rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read.
 #include "cuda/cuda_product.h"
 
 #include "cuda/cuda_source.cuh"
@@ -27,14 +27,16 @@ enum {
 static_assert(REGISTERS_PRODUCER + CONSUMERS * REGISTERS_CONSUMER <= (CONSUMERS + 1) * nb_registers_launched(THREADS),
               "setmaxnreg waits");
 
-// What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3, the latter also in blocks of half as many rows.
-enum { FORM_E4M3 = NB_KIND_NVFP4 + 1, FORM_E4M3_NARROW };
+// What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3. Narrow: in blocks of half as many rows, of W8A8
+// with inputs in f16 or e4m3.
+enum { FORM_F16_NARROW = NB_KIND_NVFP4 + 1, FORM_E4M3, FORM_E4M3_NARROW };
 
 template <int FORM> struct shape {
     static constexpr bool e4m3 = FORM >= FORM_E4M3;
-    static constexpr int kind = e4m3 ? NB_KIND_FP8_A8 : FORM;
-    static constexpr int row_tiles = FORM == FORM_E4M3_NARROW ? 8 : 16; // of a block
-    static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2;        // of a stage: four stages are better than two
+    static constexpr bool narrow = FORM == FORM_F16_NARROW || FORM == FORM_E4M3_NARROW;
+    static constexpr int kind = FORM >= FORM_F16_NARROW ? NB_KIND_FP8_A8 : FORM;
+    static constexpr int row_tiles = narrow ? 8 : 16, warp_tiles = row_tiles / 8; // of a block, of a consumer's warp
+    static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2; // of a stage: four stages are better than two
     static constexpr int value_bytes = e4m3 ? 1 : 2, row_bytes = k_tiles * NB_CUDA_K_TILE * value_bytes;
     static constexpr int input_bytes = COLUMNS * row_bytes;
     static constexpr int tile_data =
@@ -49,13 +51,17 @@ typedef struct task { // a block's piece of work: row tiles from row_first on of
     bool shared;
 } task;
 
-template <int ROW_TILES>
-__device__ static bool open_task(const nb_tiles_args &t, int i, int n_row_block, int n_task, task *k)
+typedef struct division { // of a launch into tasks
+    int n_row_block, n_task;
+    int columns; // dense: tokens of a task
+} division;
+
+template <int ROW_TILES> __device__ static bool open_task(const nb_tiles_args &t, const division &d, int i, task *k)
 {
-    if (i >= n_task) return false;
-    int column = i / n_row_block;
-    k->row_first = i % n_row_block * ROW_TILES, k->expert = -1, k->shared = false;
-    k->first = column * COLUMNS, k->count = min(COLUMNS, t.n_row - k->first);
+    if (i >= d.n_task) return false;
+    int column = i / d.n_row_block;
+    k->row_first = i % d.n_row_block * ROW_TILES, k->expert = -1, k->shared = false;
+    k->first = column * d.columns, k->count = min(d.columns, t.n_row - k->first);
     k->n_row_tile = t.block_first[t.n_matrix];
     if (!t.n_tile) return true;
     nb_cuda_tile tile = t.tile[column];
@@ -106,7 +112,7 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
             n = m.n_k_tile / shape<FORM>::k_tiles;
     bool scales = lane >= TILES;
-    int place = TILES == 2 ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
+    int place = shape<FORM>::narrow ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
     s.to = shape<FORM>::input_bytes + place * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
     s.n_byte = scales ? 128 : shape<FORM>::tile_data;
     s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
@@ -117,7 +123,7 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
 
 // Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as a row has chunks. So
 // the lanes that copy a row hold the places of their rows in the input, one each.
-template <int FORM> __device__ static void produce(const nb_tiles_args &t, ring r, int n_row_block, int n_task)
+template <int FORM> __device__ static void produce(const nb_tiles_args &t, const division &d, ring r)
 {
     typedef shape<FORM> form;
     enum { CHUNKS = form::row_bytes / 16, STEP = NB_WARPGROUP / CHUNKS, ROWS = COLUMNS / STEP };
@@ -125,7 +131,7 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, ring 
     int lane = threadIdx.x & 31, chunk = threadIdx.x % CHUNKS, row0 = threadIdx.x / CHUNKS;
     uint32_t to = nb_shared_at(r.stage) + (chunk / 8) * COLUMNS * NB_PANEL_ROW + nb_swizzle(row0, chunk & 7);
     task k;
-    for (int i = blockIdx.x; open_task<form::row_tiles>(t, i, n_row_block, n_task, &k); i += gridDim.x) {
+    for (int i = blockIdx.x; open_task<form::row_tiles>(t, d, i, &k); i += gridDim.x) {
         if (k.row_first >= k.n_row_tile) continue;
         int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
         if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
@@ -169,17 +175,18 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
-// acc: rows of this warp's two row tiles by N tokens. Fragments are decoded while the ones before are multiplied. Every
+// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. Every
 // lane says itself that it has read a stage: a barrier of the warp between products would make them wait for each
 // other.
-template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][N / 2], ring *r, int n_step)
+template <int FORM, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
 {
-    typedef shape<KIND> form;
+    typedef shape<FORM> form;
+    enum { KIND = form::kind, TILES = form::warp_tiles };
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
-    uint32_t a[2][2][2][4]; // [parity][row tile][mma step]
+    uint32_t a[2][TILES][2][4]; // [parity][row tile][mma step]
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
-        const uint8_t *tile = stage + form::input_bytes + (group * 8 + warp) * form::tile_bytes;
+        const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes;
         nb_barrier_wait(r->full + r->slot, r->phase);
         nb_fence_async();
 #pragma unroll
@@ -187,12 +194,13 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
             int i = part / 2, half = part % 2;
             uint64_t panel = nb_panel(nb_shared_at(stage) + i * COLUMNS * NB_PANEL_ROW) + 4 * half;
 #pragma unroll
-            for (int b = 0; b < 2; b++) read_weights<KIND>(tile + b * 4 * form::tile_bytes, i, half, a[half][b]);
+            for (int b = 0; b < TILES; b++) read_weights<KIND>(tile + b * 4 * form::tile_bytes, i, half, a[half][b]);
             nb_wgmma_fence();
 #pragma unroll
             for (int s = 0; s < 2; s++)
 #pragma unroll
-                for (int b = 0; b < 2; b++) nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
+                for (int b = 0; b < TILES; b++)
+                    nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
             if (part == 0 && step) nb_barrier_arrive(r->empty + last);
@@ -208,7 +216,7 @@ template <int KIND, int N> __device__ __forceinline__ void consume(float acc[2][
 template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COLUMNS / 2], ring *r, int n_step)
 {
     typedef shape<FORM> form;
-    enum { TILES = form::row_tiles / 8 };
+    enum { TILES = form::warp_tiles };
     int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1;
     float part[COLUMNS / 2] = {};
     for (int step = 0; step < n_step; step++) {
@@ -378,7 +386,7 @@ __device__ static void store_tile(const nb_tiles_args &t, const task &k, int til
 
 template <int FORM, bool PAIRED, int N> __device__ static void run_task(const nb_tiles_args &t, const task &k, ring *r)
 {
-    enum { TILES = shape<FORM>::row_tiles / 8 }; // of a warp
+    enum { TILES = shape<FORM>::warp_tiles };
     int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, n_step = steps_of<FORM>(t, k);
     float acc[TILES][N / 2] = {};
     if constexpr (shape<FORM>::e4m3)
@@ -426,7 +434,7 @@ template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_a
 
 template <int FORM, bool PAIRED>
 __global__ void __launch_bounds__(THREADS, 1)
-    product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column)
+    product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column, int columns)
 {
 #if NB_HAVE_WGMMA
     typedef shape<FORM> form;
@@ -443,14 +451,14 @@ __global__ void __launch_bounds__(THREADS, 1)
     __syncthreads();
     nb_grid_release();
     nb_grid_wait();
-    int n_task = n_row_block * (t.n_tile ? *t.n_tile : n_column);
+    division d = {n_row_block, n_row_block * (t.n_tile ? *t.n_tile : n_column), columns};
     if (threadIdx.x < NB_WARPGROUP) {
         nb_registers_fewer<REGISTERS_PRODUCER>();
-        produce<FORM>(t, r, n_row_block, n_task);
+        produce<FORM>(t, d, r);
     } else {
         nb_registers_more<REGISTERS_CONSUMER>();
         task k;
-        for (int i = blockIdx.x; open_task<form::row_tiles>(t, i, n_row_block, n_task, &k); i += gridDim.x)
+        for (int i = blockIdx.x; open_task<form::row_tiles>(t, d, i, &k); i += gridDim.x)
             if (k.row_first < k.n_row_tile) run_any<FORM, PAIRED>(t, k, &r);
     }
 #endif
@@ -463,17 +471,17 @@ __device__ __forceinline__ uint32_t codes_of(uint2 four)
     return nb_e4m3x2_from_f32(low.x, low.y) | nb_e4m3x2_from_f32(high.x, high.y) << 16;
 }
 
-// A token's row by a block: natural order in shared memory, then out in 16-byte chunks. e4m3: one byte each; a chunk is
-// an mma step's half of the columns of four lanes, as with 16 bits.
-template <bool E4M3>
+// A token's row by a block: natural order in shared memory, then out in 16-byte chunks. CODES: one byte each; a chunk
+// is an mma step's half of the columns of four lanes, as with 16 bits.
+template <bool FP8, bool CODES>
 __device__ static void prepare_row(const nb_cuda_source &s, const nb_source_ahead &ahead, float inverse, uint16_t *row,
                                    void *out, int stride, float *sums)
 {
-    uint4 *to = (uint4 *)out + (int64_t)blockIdx.x * stride / (E4M3 ? 16 : 8);
-    nb_source_rows<E4M3>(s, ahead, blockIdx.x, 1, inverse, row, stride, stride, sums);
+    uint4 *to = (uint4 *)out + (int64_t)blockIdx.x * stride / (CODES ? 16 : 8);
+    nb_source_rows<FP8>(s, ahead, blockIdx.x, 1, inverse, row, stride, stride, sums);
     __syncthreads();
-    for (int i = threadIdx.x; i < stride / (E4M3 ? 16 : 8); i += blockDim.x) {
-        if (E4M3) {
+    for (int i = threadIdx.x; i < stride / (CODES ? 16 : 8); i += blockDim.x) {
+        if (CODES) {
             const uint2 *four = (const uint2 *)row + i / 4 * 16 + i % 4;
             to[i] = make_uint4(codes_of(four[0]), codes_of(four[4]), codes_of(four[8]), codes_of(four[12]));
         } else {
@@ -484,8 +492,8 @@ __device__ static void prepare_row(const nb_cuda_source &s, const nb_source_ahea
     __syncthreads();
 }
 
-__global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *e4m3,
-                                       uint16_t *bf16, int stride)
+__global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *fp8,
+                                       bool codes, uint16_t *bf16, int stride)
 {
     extern __shared__ __align__(16) uint16_t row[];
     __shared__ float sums[32];
@@ -493,17 +501,20 @@ __global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s,
     nb_source_ahead ahead;
     nb_source_preload(s, &ahead);
     nb_grid_wait();
-    if (e4m3) prepare_row<true>(s, ahead, inverse, row, e4m3, stride, sums);
-    if (bf16) prepare_row<false>(s, ahead, 1.0f, row, bf16, stride, sums);
+    if (fp8 && codes) prepare_row<true, true>(s, ahead, inverse, row, fp8, stride, sums);
+    if (fp8 && !codes) prepare_row<true, false>(s, ahead, inverse, row, fp8, stride, sums);
+    if (bf16) prepare_row<false, false>(s, ahead, 1.0f, row, bf16, stride, sums);
 }
 
 template <int FORM, bool PAIRED>
-static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
+static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, int columns,
+                 nb_error *err)
 {
     int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column,
         grid = n_task < at->n_sm ? n_task : at->n_sm;
     return nb_cuda_start(at, product_kernel<FORM, PAIRED>, grid, THREADS,
-                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column);
+                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column,
+                         columns);
 }
 
 // A step of all rows takes about 3/2 of the time of one of half of them.
@@ -512,15 +523,15 @@ static int start_e4m3(const nb_cuda_launch *at, const nb_tiles_args *t, int n_ro
     int wide = nb_ceil_div(n_row_tile, shape<FORM_E4M3>::row_tiles) * n_column,
         narrow = nb_ceil_div(n_row_tile, shape<FORM_E4M3_NARROW>::row_tiles) * n_column;
     if (3 * nb_ceil_div(wide, at->n_sm) < 2 * nb_ceil_div(narrow, at->n_sm))
-        return start<FORM_E4M3, false>(at, t, n_row_tile, n_column, err);
-    return start<FORM_E4M3_NARROW, false>(at, t, n_row_tile, n_column, err);
+        return start<FORM_E4M3, false>(at, t, n_row_tile, n_column, COLUMNS, err);
+    return start<FORM_E4M3_NARROW, false>(at, t, n_row_tile, n_column, COLUMNS, err);
 }
 
 template <int KIND>
 static int start_paired(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
 {
-    if (t->matrix[0].paired) return start<KIND, true>(at, t, n_row_tile, n_column, err);
-    return start<KIND, false>(at, t, n_row_tile, n_column, err);
+    if (t->matrix[0].paired) return start<KIND, true>(at, t, n_row_tile, n_column, COLUMNS, err);
+    return start<KIND, false>(at, t, n_row_tile, n_column, COLUMNS, err);
 }
 
 static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, nb_error *err)
@@ -534,6 +545,25 @@ static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_ro
     }
 }
 
+// What an SM reads of each column of weights and inputs, where blocks are of so many row tiles and tokens.
+static int reads_of(const nb_cuda_launch *at, int n_row_tile, int n_tok, int row_tiles, int columns)
+{
+    int n_block = nb_ceil_div(n_row_tile, row_tiles) * nb_ceil_div(n_tok, columns),
+        tokens = n_tok < columns ? n_tok : columns;
+    return nb_ceil_div(n_block, at->n_sm) * (row_tiles * 16 + tokens * (int)sizeof(uint16_t));
+}
+
+// W8A8 with inputs in f16, in the blocks of which an SM reads least.
+static int start_f16(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, nb_error *err)
+{
+    enum { WIDE = shape<NB_KIND_FP8_A8>::row_tiles, NARROW = shape<FORM_F16_NARROW>::row_tiles, HALF = COLUMNS / 2 };
+    int n_tok = t->n_row, n_column = nb_ceil_div(n_tok, COLUMNS), wide = reads_of(at, n_row_tile, n_tok, WIDE, COLUMNS),
+        narrow = reads_of(at, n_row_tile, n_tok, NARROW, COLUMNS), half = reads_of(at, n_row_tile, n_tok, NARROW, HALF);
+    if (wide <= narrow && wide <= half) return start<NB_KIND_FP8_A8, false>(at, t, n_row_tile, n_column, COLUMNS, err);
+    if (narrow <= half) return start<FORM_F16_NARROW, false>(at, t, n_row_tile, n_column, COLUMNS, err);
+    return start<FORM_F16_NARROW, false>(at, t, n_row_tile, nb_ceil_div(n_tok, HALF), HALF, err);
+}
+
 int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
 {
     int n = 0; // row tiles of all matrices in a row
@@ -541,6 +571,8 @@ int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
         t->block_first[i] = n;
         if (i < t->n_matrix) n += t->matrix[i].n_row_tile;
     }
+    const nb_cuda_matrix *m = &t->matrix[0];
+    if (m->kind == NB_KIND_FP8_A8 && !m->paired && !t->e4m3) return start_f16(at, t, n, err);
     return start_kind(at, t, n, nb_ceil_div(t->n_row, COLUMNS), err);
 }
 
@@ -551,10 +583,10 @@ int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile,
 }
 
 int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
-                       uint16_t *e4m3, uint16_t *bf16, int stride, nb_error *err)
+                       uint16_t *fp8, bool codes, uint16_t *bf16, int stride, nb_error *err)
 {
     return nb_cuda_start(at, product_prepare_kernel, n_tok, PREPARE_THREADS, (size_t)stride * sizeof(uint16_t), err,
-                         *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, e4m3, bf16, stride);
+                         *source, input_scale > 0 ? 1.0f / input_scale : 1.0f, fp8, codes, bf16, stride);
 }
 
 bool nb_product_serves(const nb_cuda_matrix *m)

@@ -1,7 +1,7 @@
 // Products of large batches by wgmma (sm_90a), the counterpart of cuda_tiles.cuh: all of them for n_tok >=
-// NB_PRODUCT_MIN_TOKENS, dense ones for n_tok >= NB_PRODUCT_MIN_DENSE. Their inputs lie in memory as the kernel
-// multiplies them: the 64 columns of each k tile reordered (nb_product_place), so that a lane's 16 weights of a row,
-// which lie together, meet them.
+// NB_PRODUCT_MIN_TOKENS, dense ones from NB_PRODUCT_MIN_DENSE or NB_PRODUCT_MIN_FP8 on. Their inputs lie in memory as
+// the kernel multiplies them: the 64 columns of each k tile reordered (nb_product_place), so that a lane's 16 weights
+// of a row, which lie together, meet them.
 #ifndef NB_CUDA_PRODUCT_H
 #define NB_CUDA_PRODUCT_H
 
@@ -11,6 +11,7 @@ enum {
     NB_PRODUCT_MIN_TOKENS = 257,   // smaller batches are decodes: they have fewer than 8 tokens an expert
     NB_PRODUCT_COLUMNS = 128,      // tokens of a tile at most
     NB_PRODUCT_MIN_DENSE = 33,     // of fewer tokens cuda_tiles.cuh spreads the rows over more of the card
+    NB_PRODUCT_MIN_FP8 = 65,       // the same where the inputs are FP8
     NB_PRODUCT_MIN_ROW_TILES = 16, // of dense products; fewer would leave all but a block or two idle
 };
 
@@ -32,9 +33,9 @@ __host__ __device__ __forceinline__ int nb_product_place_e4m3(int c)
     return (c & ~63) | (c >> 3 & 1) << 5 | (c >> 2 & 1) << 4 | (c >> 4 & 3) << 2 | (c & 3);
 }
 
-// As nb_cuda_prepare_run, in the order of nb_product_place; for W8A8 as e4m3 codes, of nb_product_place_e4m3.
+// As nb_cuda_prepare_run, in the order of nb_product_place; with `codes` fp8 as such, in that of nb_product_place_e4m3.
 int nb_product_prepare(const nb_cuda_launch *at, const nb_cuda_source *source, int n_tok, float input_scale,
-                       uint16_t *e4m3, uint16_t *bf16, int stride, nb_error *err);
+                       uint16_t *fp8, bool codes, uint16_t *bf16, int stride, nb_error *err);
 
 int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
 int nb_product_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int max_tile, nb_error *err);

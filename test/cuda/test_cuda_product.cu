@@ -7,7 +7,10 @@
 #include "cuda/cuda_repack.h"
 
 enum { TOKENS_MAX = 1024, IN_MAX = 2048, OUT_MAX = 2048, EXPERTS = 10, TILES_MAX = 256 };
-enum { FEW_SMS = 3 }; // a block takes many tiles, and of e4m3 the larger ones
+enum {
+    FEW_SMS = 3,  // a block takes many tiles, and of W8A8 the larger ones
+    SOME_SMS = 8, // W8A8 in f16 has tiles of half the rows at 65 to 128 tokens; with all SMs half the tokens too
+};
 
 #define F32_CLOSE  2e-5 // sums in another order
 #define BF16_CLOSE 2e-3 // one of them may round the other way
@@ -74,32 +77,33 @@ static int stride_of(const nb_cuda_matrix *m)
     return m->n_k_tile * NB_CUDA_K_TILE;
 }
 
-static void prepare_both(const uint16_t *x, int n_tok, const nb_cuda_matrix *m, uint16_t *tiles, uint16_t *product)
+static void prepare_both(const uint16_t *x, int n_tok, const nb_cuda_matrix *m, uint16_t *tiles, uint16_t *product,
+                         bool codes)
 {
     nb_cuda_source s = {};
     s.kind = NB_SOURCE_BF16, s.bf16 = x, s.stride = s.n_in = m->n_in;
     bool f16 = m->kind == NB_KIND_FP8_A8;
-    uint16_t *out[2] = {tiles, product};
-    for (int i = 0; i < 2; i++)
-        nb_test_ok((i ? nb_product_prepare : nb_cuda_prepare_run)(&nb_test_at, &s, n_tok, m->input_scale,
-                                                                  f16 ? out[i] : NULL, f16 ? NULL : out[i],
-                                                                  stride_of(m), &err),
-                   &err);
+    nb_test_ok(nb_cuda_prepare_run(&nb_test_at, &s, n_tok, m->input_scale, f16 ? tiles : NULL, f16 ? NULL : tiles,
+                                   stride_of(m), &err),
+               &err);
+    nb_test_ok(nb_product_prepare(&nb_test_at, &s, n_tok, m->input_scale, f16 ? product : NULL, codes,
+                                  f16 ? NULL : product, stride_of(m), &err),
+               &err);
 }
 
-static void dense_of(int kind, int n_tok, int n_in, int out_kind, int n_sm)
+// codes: of W8A8. n_sm: the blocks' shape depends on it.
+static void dense_of(int kind, bool codes, int n_sm, int n_tok, int n_in, int out_kind)
 {
     static const int rows[] = {320, 34, 2, 600};
     nb_tiles_args t = {};
     nb_cuda_launch at = nb_test_at;
     at.n_sm = n_sm;
-    bool w8a8 = kind == NB_KIND_FP8_A8;
     uint16_t *x = nb_test_bf16((int64_t)n_tok * n_in, 3);
     int n_out = 0;
     for (int i = 0; i < 4; i++) t.matrix[t.n_matrix++] = matrix(kind, rows[i], n_in, 0, 1), n_out += rows[i];
     size_t n_byte = (size_t)n_tok * stride_of(&t.matrix[0]) * 2, out_bytes = (size_t)n_tok * n_out * 4;
     uint16_t *input[2] = {(uint16_t *)nb_test_gpu(n_byte), (uint16_t *)nb_test_gpu(n_byte)};
-    prepare_both(x, n_tok, &t.matrix[0], input[0], input[1]);
+    prepare_both(x, n_tok, &t.matrix[0], input[0], input[1], codes);
     void *out[2];
     for (int i = 0; i < 2; i++) {
         out[i] = nb_test_gpu(out_bytes);
@@ -107,13 +111,14 @@ static void dense_of(int kind, int n_tok, int n_in, int out_kind, int n_sm)
         for (int j = 0, first = 0; j < 4; first += rows[j++])
             t.output[j] = (nb_cuda_output){out_kind, out[i], n_out, first};
         t.input = input[i], t.input_stride = stride_of(&t.matrix[0]), t.n_row = n_tok;
-        t.e4m3 = i && w8a8;
+        t.e4m3 = i && codes;
         nb_test_ok(i ? nb_product_dense(&at, &t, &err) : nb_tiles_dense(&nb_test_at, &t, &err), &err);
     }
     char what[64];
-    snprintf(what, sizeof what, "kind %d, %d tokens, %d inputs, output %d", kind, n_tok, n_in, out_kind);
+    snprintf(what, sizeof what, "kind %d%s, %d tokens, %d inputs, output %d, %d SMs", kind, codes ? " as codes" : "",
+             n_tok, n_in, out_kind, n_sm);
     nb_test_rows_close(what, out[0], out[1], n_tok, n_out, n_out, out_kind == NB_OUT_BF16, NULL,
-                       w8a8                      ? E4M3_CLOSE
+                       codes                     ? E4M3_CLOSE
                        : out_kind == NB_OUT_BF16 ? BF16_CLOSE
                                                  : F32_CLOSE);
     for (int i = 0; i < 4; i++) free_matrix(&t.matrix[i]);
@@ -126,11 +131,13 @@ static void dense_products_equal_the_tiles(void **state)
     (void)state;
     if (!has_hopper()) skip();
     for (int kind = NB_KIND_BF16; kind <= NB_KIND_NVFP4; kind++)
-        for (size_t i = 0; i < sizeof token_counts / sizeof token_counts[0]; i++) {
-            dense_of(kind, token_counts[i], 2048, NB_OUT_F32, nb_test_at.n_sm);
-            dense_of(kind, token_counts[i], 2048, NB_OUT_ADD, FEW_SMS);
-            dense_of(kind, token_counts[i], 192, NB_OUT_BF16, FEW_SMS);
-        }
+        for (int codes = 0; codes <= (kind == NB_KIND_FP8_A8); codes++)
+            for (size_t i = 0; i < sizeof token_counts / sizeof token_counts[0]; i++) {
+                dense_of(kind, codes, nb_test_at.n_sm, token_counts[i], 2048, NB_OUT_F32);
+                dense_of(kind, codes, FEW_SMS, token_counts[i], 2048, NB_OUT_ADD);
+                dense_of(kind, codes, FEW_SMS, token_counts[i], 192, NB_OUT_BF16);
+                dense_of(kind, codes, SOME_SMS, token_counts[i], 192, NB_OUT_ADD);
+            }
 }
 
 typedef struct groups { // pairs of ragged experts, and the shared expert's tokens
@@ -181,7 +188,7 @@ static void experts_of(int kind, int n_tok, int d_model, int d_ff)
     void *out[2];
     int n_row = 0;
     for (int i = 0; i < 2; i++) input[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * stride_of(&gate_up) * 2);
-    prepare_both(x, n_tok, &gate_up, input[0], input[1]);
+    prepare_both(x, n_tok, &gate_up, input[0], input[1], false);
     for (int i = 0; i < 2; i++) {
         groups g = make_groups(n_tok, i ? (int)NB_PRODUCT_COLUMNS : 64, i, tokens);
         n_row = g.n_pair + n_tok;
