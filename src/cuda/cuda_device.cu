@@ -1,6 +1,6 @@
-// The CUDA device: the table of model/device.h. A step is one transfer of metadata, the kernels (a graph for plain
-// decodes in a bucket's size, launched one by one otherwise) and one transfer of results; the host waits only in
-// `wait`.
+// The CUDA device: the table of model/device.h. A step is a kernel that takes over the metadata and the step's own
+// kernels (a graph for plain decodes in a bucket's size, launched one by one otherwise), which write results into the
+// host's memory: so the stream passes to no copy engine and back between two steps. The host waits only in `wait`.
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,39 +75,25 @@ static int copy_slots(nb_cuda *d, const nb_batch *b, nb_error *err)
     return NB_OK;
 }
 
-static int fetch_proposals(nb_cuda *d, const nb_cuda_meta *m, nb_cuda_flight *f, nb_error *err)
-{
-    if (m->n_draft == 0) {
-        memset(f->proposal, 0xff, (size_t)f->n_seq * sizeof *f->proposal); // -1: none
-        return NB_OK;
-    }
-    NB_CUDA_TRY(cudaMemcpyAsync(f->proposal, d->scratch.proposal, (size_t)f->n_seq * sizeof *f->proposal,
-                                cudaMemcpyDeviceToHost, d->stream),
-                err);
-    return NB_OK;
-}
-
-static int fetch_results(nb_cuda *d, const nb_batch *b, const nb_cuda_meta *m, nb_cuda_flight *f, nb_error *err)
+// What the host knows of the results before the kernels write theirs.
+static void begin_flight(nb_cuda_flight *f, const nb_batch *b)
 {
     f->n_row = b->n_row, f->n_seq = b->n_seq, f->logits_wanted = false;
     for (int i = 0; i < b->n_row; i++) {
         f->row_logits[i] = (b->row[i].flags & NB_ROW_LOGITS) != 0;
         f->logits_wanted |= f->row_logits[i];
     }
-    NB_TRY(fetch_proposals(d, m, f, err));
-    if (b->n_row)
-        NB_CUDA_TRY(cudaMemcpyAsync(f->result, d->scratch.result, (size_t)b->n_row * sizeof *f->result,
-                                    cudaMemcpyDeviceToHost, d->stream),
-                    err);
-    if (f->logits_wanted) {
-        size_t row = (size_t)d->model->config.vocab_size * sizeof(float);
-        if (!f->logits) f->logits = (float *)malloc(row * (size_t)d->reserve.max_row);
-        if (!f->logits) return nb_error_set(err, NB_ERR_MEMORY, "no memory for %d rows of logits", d->reserve.max_row);
-        NB_CUDA_TRY(
-            cudaMemcpyAsync(f->logits, d->scratch.logits, row * (size_t)b->n_row, cudaMemcpyDeviceToHost, d->stream),
-            err);
-    }
-    NB_CUDA_TRY(cudaEventRecord(f->end, d->stream), err);
+    memset(f->proposal, 0xff, (size_t)f->n_seq * sizeof *f->proposal); // -1: none
+}
+
+static int fetch_logits(nb_cuda *d, nb_cuda_flight *f, nb_error *err)
+{
+    if (!f->logits_wanted) return NB_OK;
+    size_t row = (size_t)d->model->config.vocab_size * sizeof(float);
+    if (!f->logits) f->logits = (float *)malloc(row * (size_t)d->reserve.max_row);
+    if (!f->logits) return nb_error_set(err, NB_ERR_MEMORY, "no memory for %d rows of logits", d->reserve.max_row);
+    NB_CUDA_TRY(
+        cudaMemcpyAsync(f->logits, d->scratch.logits, row * (size_t)f->n_row, cudaMemcpyDeviceToHost, d->stream), err);
     return NB_OK;
 }
 
@@ -120,15 +106,17 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
         return nb_error_set(err, NB_ERR_LIMIT, "%d steps are under way; wait for one first", NB_IN_FLIGHT);
     NB_TRY(nb_cuda_meta_check(d, b, err));
     int bucket = is_plain_decode(d, b) ? bucket_of(b->n_seq) : 0;
-    NB_TRY(nb_cuda_meta_write(d, b, bucket, f->meta, &m, err));
+    NB_TRY(nb_cuda_meta_write(d, b, bucket, f, &m, err));
+    begin_flight(f, b);
     NB_CUDA_TRY(cudaEventRecord(f->begin, d->stream), err);
-    NB_CUDA_TRY(cudaMemcpyAsync(d->meta, f->meta, (size_t)m.bytes, cudaMemcpyHostToDevice, d->stream), err);
+    NB_TRY(nb_cuda_meta_take(d, f, &m, err));
     NB_TRY(copy_slots(d, b, err));
     if (d->time)
         NB_TRY(nb_cuda_times_run(d, &m, err));
     else
         NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, d->tap == NULL, err));
-    NB_TRY(fetch_results(d, b, &m, f, err));
+    NB_TRY(fetch_logits(d, f, err));
+    NB_CUDA_TRY(cudaEventRecord(f->end, d->stream), err);
     d->n_submitted++;
     return NB_OK;
 }

@@ -8,27 +8,30 @@
 #include "cuda/cuda_source.cuh"
 #include "numeric/random.h"
 
-enum { PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
+enum { EMBED_THREADS = 256, PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
+enum { PART_LOADS = 16 }; // logits that a thread has on their way at a time
 
 __global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
                              const uint16_t *table, int d_model, int vocab, float *out, int32_t *resolved)
 {
     nb_grid_release();
-    nb_grid_wait();
-    int i = blockIdx.x, id = tok[i];
-    if (id == NB_TOKEN_LAST) id = last_tok[tok_slot[i]];
+    int i = blockIdx.x, id = tok[i], slot = tok_slot[i];
+    if (id == NB_TOKEN_LAST) id = last_tok[slot];
     id = min(max(id, 0), vocab - 1);
     if (threadIdx.x == 0) resolved[i] = id;
-    for (int j = threadIdx.x; j < d_model; j += blockDim.x)
-        out[(int64_t)i * d_model + j] = nb_bf16_to_f32(table[(int64_t)id * d_model + j]);
+#pragma unroll 8
+    for (int j = threadIdx.x; j < d_model; j += EMBED_THREADS)
+        out[(int64_t)i * d_model + j] = nb_bf16_to_f32(__ldg(table + (int64_t)id * d_model + j));
 }
 
 int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
                       const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
                       nb_error *err)
 {
-    return nb_cuda_start(at, embed_kernel, n_tok, PART_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model, vocab,
-                         out, resolved);
+    nb_cuda_launch first = *at;
+    first.pdl = 0; // so the metadata is complete before any kernel of the step begins
+    return nb_cuda_start(&first, embed_kernel, n_tok, EMBED_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model,
+                         vocab, out, resolved);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)
@@ -87,14 +90,22 @@ __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constan
     int row = blockIdx.y, per = (p.vocab + NB_HEAD_PARTS - 1) / NB_HEAD_PARTS, first = blockIdx.x * per;
     const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
     float raw_top = -INFINITY, top = -INFINITY, sum = 0;
-    int at = p.vocab;
-    for (int i = first + threadIdx.x; i < min(first + per, p.vocab); i += PART_THREADS) {
-        float v = raw[i], s = z[i];
-        if (v > raw_top)
-            sum = sum * __expf(raw_top - v) + 1, raw_top = v;
-        else
-            sum += __expf(v - raw_top);
-        if (s > top) top = s, at = i;
+    int at = p.vocab, end = min(first + per, p.vocab);
+    for (int i = first + threadIdx.x; i < end; i += PART_LOADS * PART_THREADS) {
+        float v[PART_LOADS], s[PART_LOADS], last = raw_top;
+#pragma unroll
+        for (int k = 0; k < PART_LOADS; k++) {
+            int j = i + k * PART_THREADS;
+            v[k] = j < end ? raw[j] : -INFINITY, s[k] = j < end ? z[j] : -INFINITY;
+        }
+#pragma unroll
+        for (int k = 0; k < PART_LOADS; k++) {
+            raw_top = fmaxf(raw_top, v[k]);
+            if (s[k] > top) top = s[k], at = i + k * PART_THREADS;
+        }
+        sum *= __expf(last - raw_top);
+#pragma unroll
+        for (int k = 0; k < PART_LOADS; k++) sum += __expf(v[k] - raw_top);
     }
     float all = nb_warp_max(raw_top);
     sum = nb_warp_sum(all == -INFINITY ? 0.0f : sum * __expf(raw_top - all));
@@ -275,14 +286,23 @@ __device__ static void top_tokens(const float *raw, int vocab, int n_top, float 
     }
 }
 
+// By the whole block, so that few writes cross the bus.
+__device__ static void deliver(const nb_row_result &from, nb_row_result *to, nb_row_result *home)
+{
+    for (int i = threadIdx.x; i < (int)(sizeof from / sizeof(uint32_t)); i += DRAW_THREADS)
+        ((uint32_t *)to)[i] = ((uint32_t *)home)[i] = ((const uint32_t *)&from)[i];
+}
+
 __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constant__ nb_cuda_head p)
 {
     __shared__ draw_state d;
+    __shared__ nb_row_result out;
     nb_grid_release();
     nb_touch(p);
-    nb_grid_wait();
     int row = blockIdx.x;
     const nb_row r = p.row[row];
+    nb_row_result *home = p.home->result + row;
+    nb_grid_wait();
     const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
     nb_head_part part = p.part[row * NB_HEAD_PARTS + (threadIdx.x & 31)];
     float raw_top = nb_warp_max(part.raw_top), top = part.top;
@@ -295,15 +315,17 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
     else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE))
         tok = draw_token(p, r, z, top, &d);
     if (!(r.flags & NB_ROW_SAMPLE)) tok = -1;
-    nb_row_result *out = p.result + row;
     int rank = tok < 0 ? 0 : plain ? 1 : rank_of(raw, p.vocab, tok, &d);
     int target_rank = r.target < 0 ? 0 : rank_of(raw, p.vocab, r.target, &d);
-    if (r.n_top > 0) top_tokens(raw, p.vocab, min(r.n_top, (int)NB_TOP_LOGPROBS_MAX), lse, out);
-    if (threadIdx.x) return;
-    out->tok = tok, out->rank = rank, out->target_rank = target_rank, out->n_top = r.n_top;
-    out->logprob = tok < 0 ? 0.0f : raw[tok] - lse;
-    out->target_logprob = r.target < 0 ? 0.0f : raw[r.target] - lse;
-    if (tok >= 0) p.last_tok[p.seq[r.seq].slot] = tok;
+    if (r.n_top > 0) top_tokens(raw, p.vocab, min(r.n_top, (int)NB_TOP_LOGPROBS_MAX), lse, &out);
+    if (threadIdx.x == 0) {
+        out.tok = tok, out.rank = rank, out.target_rank = target_rank, out.n_top = r.n_top;
+        out.logprob = tok < 0 ? 0.0f : raw[tok] - lse;
+        out.target_logprob = r.target < 0 ? 0.0f : raw[r.target] - lse;
+        if (tok >= 0) p.last_tok[p.seq[r.seq].slot] = tok;
+    }
+    __syncthreads();
+    deliver(out, p.result + row, home);
 }
 
 int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *p, nb_error *err)

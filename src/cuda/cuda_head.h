@@ -13,6 +13,13 @@ typedef struct nb_head_part { // of one piece of a row
     int32_t top_tok;          // .. and its lowest token
 } nb_head_part;
 
+// Where a step's results go: the host's pinned memory. It lies in the metadata, because it differs from step to step
+// and a graph's parameters do not.
+typedef struct nb_cuda_home {
+    nb_row_result *result;             // [n_row] draw_kernel
+    int32_t (*proposal)[NB_DRAFT_MAX]; // [n_seq] propose_kernel of cuda_mtp.cu
+} nb_cuda_home;
+
 typedef struct nb_cuda_head {
     int n_row, vocab, shaped; // shaped: some row has penalties, bias or a mask: z is used
     const nb_row *row;        // device copy; first of history, bias, mask index the arrays below
@@ -24,8 +31,9 @@ typedef struct nb_cuda_head {
     const float *logits;   // [n_row][vocab]
     float *z;              // [n_row][vocab], or NULL
     nb_head_part *part;    // [n_row][NB_HEAD_PARTS]
-    nb_row_result *result; // [n_row]
-    int32_t *last_tok;     // [slot]
+    nb_row_result *result; // [n_row], for kernels behind
+    const nb_cuda_home *home;
+    int32_t *last_tok; // [slot]
 } nb_cuda_head;
 
 // resolved: [n_tok] the tokens' ids, NB_TOKEN_LAST replaced.

@@ -74,14 +74,13 @@ typedef struct nb_cuda_scratch {  // one step's activations; shapes with T = max
     nb_head_part *head_part;
     nb_row_result *result;
     // of the MTP module; S = max_seq
-    int32_t *tok;                      // [T] the batch's tokens, NB_TOKEN_LAST resolved
-    uint16_t *final_hidden;            // [T][d_model padded] behind the final norm
-    uint16_t *concat;                  // [T][2 * d_model padded]
-    uint16_t *draft_hidden;            // [S][d_model padded] the module's output, for its next round
-    float *draft_logits;               // [S][vocab]
-    int32_t *draft_tok;                // [S] the token that a draft's next row embeds, -1: none
-    int32_t *draft_row;                // [S] the batch's row whose hidden state its first row takes
-    int32_t (*proposal)[NB_DRAFT_MAX]; // [S]
+    int32_t *tok;           // [T] the batch's tokens, NB_TOKEN_LAST resolved
+    uint16_t *final_hidden; // [T][d_model padded] behind the final norm
+    uint16_t *concat;       // [T][2 * d_model padded]
+    uint16_t *draft_hidden; // [S][d_model padded] the module's output, for its next round
+    float *draft_logits;    // [S][vocab]
+    int32_t *draft_tok;     // [S] the token that a draft's next row embeds, -1: none
+    int32_t *draft_row;     // [S] the batch's row whose hidden state its first row takes
     void *block;
     int64_t bytes;
 } nb_cuda_scratch;
@@ -122,8 +121,8 @@ typedef struct nb_cuda_seq_plan { // what a step does with a sequence's slot
 // A batch's metadata as it lies in one buffer, host and device: offsets in bytes.
 typedef struct nb_cuda_meta {
     int n_tok, n_seq, n_row, n_tile, n_split, n_page, n_flash, n_chunk, n_walk;
-    int64_t tok, tok_slot, tok_seq, seq, gdn_seq, gdn_chunk, gdn_walk, attention_seq, tile, flash, row, row_tok, page,
-        history, bias, mask, bytes;
+    int64_t home, tok, tok_slot, tok_seq, seq, gdn_seq, gdn_chunk, gdn_walk, attention_seq, tile, flash, row, row_tok,
+        page, history, bias, mask, bytes;
     int long_rows, shaped;
     int n_gdn_late; // sequences whose drafts go to the journal in a launch of their own, behind the fold ..
     int64_t gdn_late;
@@ -135,7 +134,9 @@ typedef struct nb_cuda_meta {
         draft_page;
 } nb_cuda_meta;
 
-typedef struct nb_cuda_flight {        // a submitted step
+// A submitted step. Kernels read and write its pinned memory in place: with unified addressing it has one address on
+// both sides, and what they wrote is there once `end` has come. The host leaves it alone until then.
+typedef struct nb_cuda_flight {
     uint8_t *meta;                     // pinned
     nb_row_result *result;             // pinned, [max_row]
     float *logits;                     // [max_row][vocab], made when first asked for
@@ -200,9 +201,13 @@ void nb_cuda_single_drop(nb_cuda *d);
 // Every rule of batch.h, and the sizes that are reserved.
 int nb_cuda_meta_check(const nb_cuda *d, const nb_batch *batch, nb_error *err);
 
-// Writes the metadata of a checked batch, padded to `bucket` decodes if > 0, and advances the ledger; a batch that the
-// ledger refuses leaves it as it was.
-int nb_cuda_meta_write(nb_cuda *d, const nb_batch *batch, int bucket, uint8_t *to, nb_cuda_meta *out, nb_error *err);
+// Writes the metadata of a checked batch to f->meta, padded to `bucket` decodes if > 0, and advances the ledger; a
+// batch that the ledger refuses leaves it as it was.
+int nb_cuda_meta_write(nb_cuda *d, const nb_batch *batch, int bucket, nb_cuda_flight *f, nb_cuda_meta *out,
+                       nb_error *err);
+
+// Copies it to d->meta on the device; done before any other kernel of the step begins.
+int nb_cuda_meta_take(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *meta, nb_error *err);
 
 // The MTP module's part of the metadata: counts before the layout, arrays behind it.
 void nb_cuda_meta_mtp_count(const nb_cuda *d, const nb_batch *batch, nb_cuda_meta *m);

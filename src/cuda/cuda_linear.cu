@@ -1,6 +1,6 @@
 // Dense products. Two kernels: small_kernel for up to 8 tokens (weights stream through rings in shared memory, filled
 // before the dependency is waited for; the block prepares its own input and leaves half the SM to the next kernel's
-// rings) and tiles_kernel of cuda_tiles.cuh for more.
+// rings; a long product, the head, takes all of it) and tiles_kernel of cuda_tiles.cuh for more.
 //
 // Bytes: every matrix once per launch and 8 * NT tokens; the input n_tok * n_in * 2 per block from L2.
 #include "cuda/cuda_linear.h"
@@ -28,7 +28,10 @@ bool nb_cuda_shared_fits(size_t n_byte)
 enum { RING_BYTES = 10 * 1024 };
 template <int KIND> static constexpr int depth_of = RING_BYTES / nb_ring<KIND>::bytes;
 
-enum { SMALL_WARP_MAX = 8 };
+enum {
+    SMALL_WARP_MAX = 8,
+    LONG_ROW_TILES = 16, // of an SM: a launch of so many is long
+};
 
 __device__ static void store_output(const nb_cuda_output &o, int tok, int row, float y)
 {
@@ -158,10 +161,25 @@ int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, 
                          f16, bf16, stride);
 }
 
-// Spreads one wave of blocks over the matrices by their bytes.
-static int small_grid(const nb_cuda_launch *at, nb_cuda_dense *d)
+// Blocks of an SM. A warp's units depend on nothing but each other's latency, which a second block hides; it is worth
+// the next kernel's early start where a block has many row tiles.
+static int small_blocks(const nb_cuda_launch *at, const nb_cuda_dense *d, size_t smem, int *out, nb_error *err)
 {
-    int wave = at->n_sm;
+    int n_row_tile = 0;
+    for (int i = 0; i < d->n_matrix; i++) n_row_tile += d->matrix[i].n_row_tile;
+    *out = 1;
+    if (n_row_tile < LONG_ROW_TILES * at->n_sm) return NB_OK;
+    NB_CUDA_TRY(cudaFuncSetAttribute(small_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem), err);
+    NB_CUDA_TRY(cudaFuncSetAttribute(small_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared),
+                err);
+    NB_CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(out, small_kernel, SMALL_WARP_MAX * 32, smem), err);
+    return NB_OK;
+}
+
+// Spreads one wave of blocks over the matrices by their bytes.
+static int small_grid(nb_cuda_dense *d, int wave)
+{
     int64_t total = 0;
     static const int weight[] = {4, 2, 2, 1};
     for (int i = 0; i < d->n_matrix; i++) total += (int64_t)d->matrix[i].n_row_tile * weight[d->matrix[i].kind];
@@ -178,10 +196,11 @@ static int small_grid(const nb_cuda_launch *at, nb_cuda_dense *d)
 
 static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    int k = 0;
+    int k = 0, n_block = 1;
     for (int i = 0; i < d->n_matrix; i++) k = d->matrix[i].n_k_tile > k ? d->matrix[i].n_k_tile : k;
-    int grid = small_grid(at, d);
     size_t smem = SMALL_WARP_MAX * RING_BYTES + (size_t)d->n_tok * (size_t)(k * NB_CUDA_K_TILE + 8) * 2;
+    NB_TRY(small_blocks(at, d, smem, &n_block, err));
+    int grid = small_grid(d, n_block * at->n_sm);
     static const nb_cuda_route none = {};
     return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, smem, err, *d, d->route ? *d->route : none);
 }

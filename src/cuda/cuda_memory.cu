@@ -78,7 +78,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     carve(c, &s->tok, T);
     carve(c, &s->final_hidden, T * hidden), carve(c, &s->concat, T * concat);
     carve(c, &s->draft_hidden, S * hidden), carve(c, &s->draft_logits, S * f->vocab_size);
-    carve(c, &s->draft_tok, S), carve(c, &s->draft_row, S), carve(c, &s->proposal, S);
+    carve(c, &s->draft_tok, S), carve(c, &s->draft_row, S);
 }
 
 static int claim(void **out, int64_t n_byte, const char *what, nb_error *err)

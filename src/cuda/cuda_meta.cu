@@ -1,4 +1,4 @@
-// A batch as the kernels want it, in one buffer: written by the host into pinned memory, taken over by one transfer.
+// A batch as the kernels want it, in one buffer: written by the host into pinned memory, taken over by one kernel.
 // The layout depends on the counts alone, so that a graph finds the arrays of its bucket at the same places in each
 // step.
 #include <string.h>
@@ -15,7 +15,8 @@ static int64_t part(nb_cuda_meta *m, int64_t n_byte)
 static void lay_out(const nb_cuda *d, nb_cuda_meta *m, const nb_batch *b)
 {
     int64_t T = m->n_tok, S = m->n_seq, R = m->n_row;
-    m->tok = part(m, T * 4), m->tok_slot = part(m, T * 4), m->tok_seq = part(m, T * 4);
+    m->home = part(m, sizeof(nb_cuda_home)), m->tok = part(m, T * 4), m->tok_slot = part(m, T * 4),
+    m->tok_seq = part(m, T * 4);
     m->seq = part(m, S * (int64_t)sizeof(nb_seq)), m->gdn_seq = part(m, S * (int64_t)sizeof(nb_gdn_seq));
     m->gdn_chunk = part(m, m->n_chunk * (int64_t)sizeof(nb_gdn_chunk)),
     m->gdn_walk = part(m, m->n_walk * (int64_t)sizeof(nb_gdn_walk));
@@ -219,7 +220,7 @@ static void write_arrays(const nb_cuda *d, const nb_batch *b, uint8_t *to, const
     nb_cuda_meta_mtp_write(d, b, to, m);
 }
 
-int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, uint8_t *to, nb_cuda_meta *m, nb_error *err)
+int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_flight *f, nb_cuda_meta *m, nb_error *err)
 {
     *m = {};
     NB_TRY(plan_batch(d, b, err));
@@ -230,8 +231,27 @@ int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, uint8_t *to, n
         return nb_error_set(err, NB_ERR_LIMIT,
                             "the batch's pages, history and masks take %lld bytes; %lld are reserved",
                             (long long)m->bytes, (long long)d->meta_capacity);
-    write_arrays(d, b, to, m);
+    *(nb_cuda_home *)(f->meta + m->home) = {f->result, f->proposal};
+    write_arrays(d, b, f->meta, m);
     nb_cuda_ledger *next = d->staged;
     d->staged = d->ledger, d->ledger = next;
     return NB_OK;
+}
+
+enum { TAKE_THREADS = 256 };
+
+// from: the host's memory, read once over the bus.
+__global__ void __launch_bounds__(TAKE_THREADS) take_kernel(const uint4 *from, uint4 *to, int64_t n)
+{
+    for (int64_t i = blockIdx.x * TAKE_THREADS + threadIdx.x; i < n; i += (int64_t)gridDim.x * TAKE_THREADS)
+        to[i] = from[i];
+}
+
+int nb_cuda_meta_take(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m, nb_error *err)
+{
+    nb_cuda_launch at = {}; // not dependent: the step before may still read what is overwritten
+    at.stream = d->stream;
+    int64_t n = m->bytes / (int64_t)sizeof(uint4), n_block = (n + TAKE_THREADS - 1) / TAKE_THREADS;
+    return nb_cuda_start(&at, take_kernel, (unsigned)(n_block < d->n_sm ? n_block : d->n_sm), TAKE_THREADS, 0, err,
+                         (const uint4 *)f->meta, (uint4 *)d->meta, n);
 }

@@ -31,7 +31,7 @@ typedef struct mtp_args {  // what the kernels of this file share
     int32_t *draft_tok, *draft_row;
     const nb_mtp_draft *draft;
     nb_attention_seq *draft_seq;
-    int32_t (*proposal)[NB_DRAFT_MAX];
+    const nb_cuda_home *home;
 } mtp_args;
 
 // y = x * rsqrt(mean(x^2) + eps) * w of one row by the block, rounded to bf16.
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(ARGMAX_THREADS) propose_kernel(mtp_args p, con
     top = value[lane], at = index[lane];
     nb_warp_argmax(&top, &at);
     if (lane > 0 || p.draft_tok[i] < 0 || at >= p.vocab) return;
-    p.draft_tok[i] = at, p.proposal[p.draft[i].i_seq][round] = at;
+    p.draft_tok[i] = at, p.home->proposal[p.draft[i].i_seq][round] = at;
 }
 
 static mtp_args args_of(const nb_cuda_step *s)
@@ -129,7 +129,8 @@ static mtp_args args_of(const nb_cuda_step *s)
     p.stride = nb_cuda_padded(p.d_model), p.concat_stride = nb_cuda_padded(2 * p.d_model);
     p.final_hidden = d->scratch.final_hidden, p.slot_hidden = d->hidden, p.tok = d->scratch.tok;
     p.concat = d->scratch.concat, p.draft_hidden = d->scratch.draft_hidden;
-    p.draft_tok = d->scratch.draft_tok, p.draft_row = d->scratch.draft_row, p.proposal = d->scratch.proposal;
+    p.draft_tok = d->scratch.draft_tok, p.draft_row = d->scratch.draft_row;
+    p.home = (const nb_cuda_home *)(d->meta + s->m->home);
     p.draft = (const nb_mtp_draft *)(d->meta + s->m->draft),
     p.draft_seq = (nb_attention_seq *)(d->meta + s->m->draft_seq);
     return p;
@@ -238,8 +239,6 @@ int nb_cuda_mtp_run(const nb_cuda_step *step)
     nb_cuda_step s = *step;
     s.at.pdl = 0; // these kernels do not wait for their predecessor themselves
     if (m->n_draft == 0) return NB_OK;
-    NB_CUDA_TRY(cudaMemsetAsync(d->scratch.proposal, 0xff, (size_t)m->n_seq * sizeof *d->scratch.proposal, d->stream),
-                s.err);
     NB_TRY(absorb(&s));
     NB_TRY(nb_cuda_start(&s.at, keep_hidden_kernel, m->n_mtp_keep, NORM_THREADS, 0, s.err, args_of(&s),
                          (const nb_mtp_keep *)(d->meta + m->mtp_keep)));

@@ -318,6 +318,7 @@ static int run_head(const nb_cuda_step *s)
     h.history = (const nb_history *)(d->meta + s->m->history), h.bias = (const nb_bias *)(d->meta + s->m->bias);
     h.mask = (const uint32_t *)(d->meta + s->m->mask), h.logits = d->scratch.logits, h.z = d->scratch.z_row;
     h.part = d->scratch.head_part, h.result = d->scratch.result, h.last_tok = d->last_tok;
+    h.home = (const nb_cuda_home *)(d->meta + s->m->home);
     return nb_cuda_head_run(&s->at, &h, s->err);
 }
 
