@@ -25,8 +25,7 @@ enum {
     LD_HALF = DIM + 8,        // rows in shared memory: padded so that fragments meet no bank twice
     LD_ROW = DIM + 4,
     LD_A = CHUNK + 4,
-    LD_OUT = SLICE + 4,
-    WALK_THREADS = NB_WARPGROUP + 64,
+    WALK_THREADS = NB_WARPGROUP + 32,
     N_PANEL = DIM / NB_PANEL_K,         // panels of a row of DIM values
     PANEL_BYTES = CHUNK * NB_PANEL_ROW, // of CHUNK rows
 };
@@ -459,11 +458,6 @@ typedef struct __align__(1024) walk_stage
 }
 walk_stage;
 
-typedef struct walk_shared { // walk_kernel: the first stage only
-    float out[CHUNK][LD_OUT];
-    walk_stage stage[STAGES];
-} walk_shared;
-
 typedef struct walk {
     nb_gdn_seq s;
     int head, column, n_chunk;
@@ -485,11 +479,6 @@ __device__ static walk open_walk(const nb_cuda_gdn &p, const scratch &from)
     return w;
 }
 
-__device__ __forceinline__ static float *output_row(const nb_cuda_gdn &p, const walk &w, int tok)
-{
-    return p.out + ((int64_t)(w.s.tok_first + tok) * p.n_value_head + w.head) * DIM + w.column;
-}
-
 // The pieces of chunk i: f(place in a stage, source, bytes).
 template <class F> __device__ __forceinline__ static void each_piece(const nb_cuda_gdn &p, const walk &w, int i, F f)
 {
@@ -500,7 +489,8 @@ template <class F> __device__ __forceinline__ static void each_piece(const nb_cu
 
 #if NB_HAVE_WGMMA
 // By one lane. A chunk is brought into L2 long before there is room for it.
-__device__ static void fill_ring(const nb_cuda_gdn &p, const walk &w, walk_shared *x, uint64_t *full, uint64_t *empty)
+__device__ static void fill_ring(const nb_cuda_gdn &p, const walk &w, walk_stage *stage, uint64_t *full,
+                                 uint64_t *empty)
 {
     nb_fence_async_global();
     for (int i = 0; i < w.n_chunk; i++) {
@@ -508,7 +498,7 @@ __device__ static void fill_ring(const nb_cuda_gdn &p, const walk &w, walk_share
         nb_barrier_wait(&empty[slot], i / STAGES & 1 ^ 1);
         nb_barrier_expect(&full[slot], sizeof(key_part) + sizeof(value_part) + sizeof(u_part) * SLICE / 16);
         each_piece(p, w, i, [&](uint32_t at, const void *piece, int n_byte) {
-            nb_copy_bulk(nb_shared_at(&x->stage[slot]) + at, piece, n_byte, &full[slot]);
+            nb_copy_bulk(nb_shared_at(&stage[slot]) + at, piece, n_byte, &full[slot]);
         });
         if (i + CHUNKS_AHEAD < w.n_chunk)
             each_piece(p, w, i + CHUNKS_AHEAD,
@@ -578,17 +568,21 @@ __device__ __forceinline__ static void scale_columns(float c[CHUNK / 2], const f
     }
 }
 
-// o^T = c * factor of its column + d to rows of outputs.
-__device__ __forceinline__ static void put_outputs(float *out, const float c[CHUNK / 2], const float *factor,
-                                                   const float d[CHUNK / 2])
+// o^T = c * factor of its column + d, of chunk i. Eight lanes store 32 bytes of a token.
+__device__ __forceinline__ static void store_outputs(const nb_cuda_gdn &p, const walk &w, int i, int column,
+                                                     const float c[CHUNK / 2], const float *factor,
+                                                     const float d[CHUNK / 2])
 {
-    int t = threadIdx.x & 3;
+    int first = i * CHUNK + 2 * (threadIdx.x & 3), left = w.s.n_new - first;
+    int64_t stride = (int64_t)p.n_value_head * DIM;
+    float *out = p.out + (w.s.tok_first + first) * stride + w.head * DIM + column;
 #pragma unroll
-    for (int n = 0; n < CHUNK / 8; n++) {
-        float2 f = *(const float2 *)(factor + n * 8 + 2 * t);
+    for (int n = 0; n < CHUNK / 8; n++, out += 8 * stride) {
+        float2 f = *(const float2 *)(factor + first - i * CHUNK + n * 8);
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            out[(n * 8 + 2 * t + (j & 1)) * LD_OUT + 8 * (j >> 1)] = c[4 * n + j] * (j & 1 ? f.y : f.x) + d[4 * n + j];
+            if (n * 8 + (j & 1) < left)
+                out[(j & 1) * stride + 8 * (j >> 1)] = c[4 * n + j] * (j & 1 ? f.y : f.x) + d[4 * n + j];
     }
 }
 
@@ -636,17 +630,16 @@ __device__ __forceinline__ static void decay_state(float s[DIM / 2], float decay
     for (int j = 0; j < DIM / 2; j++) s[j] *= decay;
 }
 
-// All chunks by one warpgroup. take(i) waits for a chunk and gives it (behind the last: that one again), room(i) waits
-// for the place of its outputs, give(i) says that the chunk was read and its outputs are there. While a product runs,
-// what the one before left is made ready for the next.
-template <bool WGMMA, class TAKE, class ROOM, class GIVE>
-__device__ __forceinline__ static void walk_chunks(const nb_cuda_gdn &p, const walk &w, TAKE take, ROOM room, GIVE give)
+// All chunks by one warpgroup. take(i) waits for a chunk and gives it (behind the last: that one again), give(i) says
+// that the chunk was read. While a product runs, what the one before left is made ready for the next.
+template <bool WGMMA, class TAKE, class GIVE>
+__device__ __forceinline__ static void walk_chunks(const nb_cuda_gdn &p, const walk &w, TAKE take, GIVE give)
 {
-    int column = (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
+    int column = w.column + (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
     float *state = p.state + w.s.slot * p.slot_floats + (int64_t)w.head * DIM * DIM;
     float s[DIM / 2], n[CHUNK / 2], of_state[CHUNK / 2], of_chunk[CHUNK / 2];
     uint32_t left[DIM / 16][4], left_n[CHUNK / 16][4], left_decayed[CHUNK / 16][4];
-    load_state(p, w, state, w.column + column, s);
+    load_state(p, w, state, column, s);
     const walk_stage *x = take(0);
     load_u(n, x->u);
     for (int i = 0; i < w.n_chunk; i++) {
@@ -661,59 +654,44 @@ __device__ __forceinline__ static void walk_chunks(const nb_cuda_gdn &p, const w
         pack_left<CHUNK>(left_decayed, n);
         multiply<WGMMA, DIM, CHUNK>(s, left_decayed, x->key.k, true);
         settle<WGMMA, 1>(); // all but s
-        put_outputs(room(i) + column, of_state, x->value.until, of_chunk);
+        store_outputs(p, w, i, column, of_state, x->value.until, of_chunk);
         x = take(i + 1);
         load_u(n, x->u);
         settle<WGMMA, 0>();
         give(i);
     }
-    store_state(state, w.column + column, s);
+    store_state(state, column, s);
 }
 
-// A warpgroup, a warp that fills its ring and one that stores its outputs.
+// A warpgroup and a warp that fills its ring.
 __global__ void __launch_bounds__(WALK_THREADS, 1)
     walk_wgmma_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
 {
 #if NB_HAVE_WGMMA
     extern __shared__ uint8_t smem[];
-    __shared__ uint64_t full[STAGES], empty[STAGES], written, stored;
-    walk_shared *x = (walk_shared *)(smem + (1024 - nb_shared_at(smem) % 1024) % 1024);
+    __shared__ uint64_t full[STAGES], empty[STAGES];
+    walk_stage *stage = (walk_stage *)(smem + (1024 - nb_shared_at(smem) % 1024) % 1024);
     if (threadIdx.x == 0) {
-        for (int i = 0; i < STAGES; i++) nb_barrier_init(&full[i], 1), nb_barrier_init(&empty[i], NB_WARPGROUP);
-        nb_barrier_init(&written, NB_WARPGROUP), nb_barrier_init(&stored, 1);
+        for (int i = 0; i < STAGES; i++) nb_barrier_init(&full[i], 1), nb_barrier_init(&empty[i], NB_WARPGROUP / 32);
         nb_barrier_init_done();
     }
     __syncthreads();
     nb_grid_release();
     nb_grid_wait();
     walk w = open_walk(p, from);
-    int role = threadIdx.x / 32, lane = threadIdx.x & 31;
-    if (role < NB_WARPGROUP / 32) {
+    int lane = threadIdx.x & 31;
+    if (threadIdx.x < NB_WARPGROUP) {
         auto take = [&](int i) {
             i = min(i, w.n_chunk - 1);
             nb_barrier_wait(&full[i % STAGES], i / STAGES & 1);
-            return (const walk_stage *)&x->stage[i % STAGES];
+            return (const walk_stage *)&stage[i % STAGES];
         };
-        auto room = [&](int i) {
-            nb_barrier_wait(&stored, i & 1 ^ 1);
-            return x->out[0];
+        auto give = [&](int i) { // a warp's products are done, so all of its lanes have read
+            if (lane == 0) nb_barrier_arrive(&empty[i % STAGES]);
         };
-        auto give = [&](int i) {
-            nb_fence_async();
-            nb_barrier_arrive(&empty[i % STAGES]), nb_barrier_arrive(&written);
-        };
-        walk_chunks<true>(p, w, take, room, give);
-    } else if (role == NB_WARPGROUP / 32) {
-        if (lane == 0) fill_ring(p, w, x, full, empty);
-    } else {
-        for (int i = 0; i < w.n_chunk; i++) {
-            nb_barrier_wait(&written, i & 1);
-            for (int row = lane; row < min(CHUNK, w.s.n_new - i * CHUNK); row += 32)
-                nb_store_bulk(output_row(p, w, i * CHUNK + row), nb_shared_at(x->out[row]), SLICE * sizeof(float));
-            nb_store_bulk_wait();
-            __syncwarp();
-            if (lane == 0) nb_barrier_arrive(&stored);
-        }
+        walk_chunks<true>(p, w, take, give);
+    } else if (lane == 0) {
+        fill_ring(p, w, stage, full, empty);
     }
 #endif
 }
@@ -722,7 +700,7 @@ __global__ void __launch_bounds__(WALK_THREADS, 1)
 __global__ void __launch_bounds__(NB_WARPGROUP, 1) walk_kernel(const __grid_constant__ nb_cuda_gdn p, scratch from)
 {
     extern __shared__ __align__(16) uint8_t smem[];
-    walk_shared *x = (walk_shared *)smem;
+    walk_stage *stage = (walk_stage *)smem;
     nb_grid_release();
     nb_grid_wait();
     walk w = open_walk(p, from);
@@ -731,22 +709,14 @@ __global__ void __launch_bounds__(NB_WARPGROUP, 1) walk_kernel(const __grid_cons
             __syncthreads();
             each_piece(p, w, i, [&](uint32_t at, const void *piece, int n_byte) {
                 for (int j = threadIdx.x * 16; j < n_byte; j += NB_WARPGROUP * 16)
-                    nb_copy_16(nb_shared_at(x->stage) + at + j, (const uint8_t *)piece + j);
+                    nb_copy_16(nb_shared_at(stage) + at + j, (const uint8_t *)piece + j);
             });
             nb_copies_wait();
         }
         __syncthreads();
-        return (const walk_stage *)x->stage;
+        return (const walk_stage *)stage;
     };
-    auto room = [&](int) { return x->out[0]; };
-    auto give = [&](int i) {
-        for (int j = threadIdx.x; j < min(CHUNK, w.s.n_new - i * CHUNK) * SLICE / 4; j += NB_WARPGROUP) {
-            int row = j / (SLICE / 4), part = j % (SLICE / 4) * 4;
-            *(float4 *)(output_row(p, w, i * CHUNK + row) + part) = *(const float4 *)(x->out[row] + part);
-        }
-        __syncthreads();
-    };
-    walk_chunks<false>(p, w, take, room, give);
+    walk_chunks<false>(p, w, take, [](int) {});
 }
 
 int nb_gdn_chunks_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *err)
@@ -755,6 +725,7 @@ int nb_gdn_chunks_run(const nb_cuda_launch *at, const nb_cuda_gdn *p, nb_error *
     dim3 chunks(p->n_key_head, p->n_chunk), walks(p->n_value_head * (DIM / SLICE), p->n_walk);
     NB_TRY(nb_cuda_start(at, prepare_kernel, chunks, THREADS, sizeof(prepare_shared), err, *p, s));
     if (at->wgmma)
-        return nb_cuda_start(at, walk_wgmma_kernel, walks, WALK_THREADS, sizeof(walk_shared) + 1024, err, *p, s);
-    return nb_cuda_start(at, walk_kernel, walks, NB_WARPGROUP, offsetof(walk_shared, stage[1]), err, *p, s);
+        return nb_cuda_start(at, walk_wgmma_kernel, walks, WALK_THREADS, STAGES * sizeof(walk_stage) + 1024, err, *p,
+                             s);
+    return nb_cuda_start(at, walk_kernel, walks, NB_WARPGROUP, sizeof(walk_stage), err, *p, s);
 }

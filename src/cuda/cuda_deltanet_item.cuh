@@ -24,7 +24,7 @@ template <int W> struct nb_gdn_stage { // of one item; channels: q, k of its key
 
 typedef struct nb_gdn_item {
     nb_gdn_seq seq;
-    int head, column;
+    int head, column, key; // key: the first channel of its key head
     float b, a, A_log, dt_bias;
     float factor; // of o[threadIdx.x], where the output is gated
 } nb_gdn_item;
@@ -45,6 +45,7 @@ template <int W> __device__ __forceinline__ nb_gdn_item nb_gdn_open(const nb_cud
     nb_gdn_item i;
     i.seq = p.seq[item / slices / p.n_value_head];
     i.head = item / slices % p.n_value_head, i.column = item % slices * W;
+    i.key = i.head / (p.n_value_head / p.n_key_head) * NB_GDN_DIM;
     i.A_log = __ldg(p.A_log + i.head), i.dt_bias = __ldg(p.dt_bias + i.head);
     return i;
 }
@@ -52,9 +53,9 @@ template <int W> __device__ __forceinline__ nb_gdn_item nb_gdn_open(const nb_cud
 // The model's channel of an item's channel c.
 template <int W> __device__ __forceinline__ int nb_gdn_channel(const nb_cuda_gdn &p, const nb_gdn_item &i, int c)
 {
-    int n_key = p.n_key_head * NB_GDN_DIM, key = i.head / (p.n_value_head / p.n_key_head) * NB_GDN_DIM;
-    return c < NB_GDN_DIM       ? key + c
-           : c < 2 * NB_GDN_DIM ? n_key + key + c - NB_GDN_DIM
+    int n_key = p.n_key_head * NB_GDN_DIM;
+    return c < NB_GDN_DIM       ? i.key + c
+           : c < 2 * NB_GDN_DIM ? n_key + i.key + c - NB_GDN_DIM
                                 : 2 * n_key + i.head * NB_GDN_DIM + i.column + c - 2 * NB_GDN_DIM;
 }
 

@@ -6,13 +6,19 @@
 #include "cuda/cuda_deltanet_item.cuh"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_single.h"
+#include "cuda/cuda_wgmma.cuh"
 
 enum {
-    NB_SINGLE_THREADS = NB_SINGLE_WARPS * 32, // that compute; one more warp feeds the ring
-    NB_SINGLE_DEPTH = 8,                      // stages of the ring
-    NB_SINGLE_STAGE_BYTES = 9 * 1024,         // a slot of 1 KiB for each warp, and NVFP4's scales
+    NB_SINGLE_THREADS = NB_SINGLE_WARPS * 32, // that compute; one more warpgroup feeds the ring, by one thread
+    NB_SINGLE_REGISTERS = 240, // of a thread that computes; a warpgroup can give registers, a warp cannot
+    NB_SINGLE_REGISTERS_FEEDER = 24,
+    NB_SINGLE_DEPTH = 8,              // stages of the ring
+    NB_SINGLE_STAGE_BYTES = 9 * 1024, // a slot of 1 KiB for each warp, and NVFP4's scales
+    NB_SINGLE_AT_ONCE = 4,            // at most
     NB_SINGLE_HEAD_MAX = 256,
 };
+
+enum { WARPS = NB_SINGLE_WARPS, THREADS = NB_SINGLE_THREADS }; // of the kernel's parts, which say them often
 
 typedef struct nb_single_team { // attention: of four warps
     nb_exchange exchange;
@@ -32,16 +38,22 @@ typedef struct nb_single_shared {
         nb_single_team team[2];
     };
     __align__(128) uint8_t down[NB_SINGLE_DOWN_BYTES];
-    __align__(16) uint16_t x[2][NB_SINGLE_X_MAX]; // the input of a product: e4m3 values in f16; bf16
+    __align__(16) uint16_t x[2][NB_SINGLE_X_MAX]; // the input of a product: e4m3 in bytes; bf16
     float red[NB_SINGLE_ROWS_MAX][NB_SINGLE_WARPS][16];
-    __align__(16) nb_cuda_layer layer;
+    __align__(16) nb_cuda_layer layer[2]; // by the layer's parity
+    float own[16];                        // the block's rows of the residual stream
     float sums[NB_SINGLE_WARPS], weight[NB_SINGLE_GROUP_MAX];
     int32_t index[NB_SINGLE_GROUP_MAX];
+    uint32_t top[NB_SINGLE_WARPS];
+    int n_candidate;
     float2 rope[NB_SINGLE_HEAD_MAX / 2];
     nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
     nb_attention_seq attention_seq;
     uint64_t full[NB_SINGLE_DEPTH], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
 } nb_single_shared;
+static_assert(NB_SINGLE_REGISTERS_FEEDER + 2 * NB_SINGLE_REGISTERS <=
+                  3 * nb_registers_launched(NB_SINGLE_THREADS + NB_WARPGROUP),
+              "setmaxnreg waits");
 static_assert(sizeof(nb_single_shared) <= 227 * 1024, "what a block may have on Hopper");
 
 __device__ __forceinline__ void nb_single_sync(void) // of the warps that compute
@@ -50,9 +62,14 @@ __device__ __forceinline__ void nb_single_sync(void) // of the warps that comput
     asm volatile("bar.sync 0, 256;" ::: "memory");
 }
 
-__device__ __forceinline__ uint32_t nb_shared_at(const void *p)
+template <bool MORE> __device__ __forceinline__ void nb_single_registers(void)
 {
-    return (uint32_t)__cvta_generic_to_shared(p);
+#if NB_HAVE_WGMMA
+    if (MORE)
+        nb_registers_more<NB_SINGLE_REGISTERS>();
+    else
+        nb_registers_fewer<NB_SINGLE_REGISTERS_FEEDER>();
+#endif
 }
 
 __device__ __forceinline__ void nb_mbar_init(uint64_t *b, int n)
@@ -90,6 +107,16 @@ __device__ __forceinline__ void nb_bulk_copy(void *to, const void *from, int n_b
         : "memory");
 }
 
+__device__ __forceinline__ bool nb_mbar_passed(uint64_t *b, int parity)
+{
+    uint32_t done;
+    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
+                 : "=r"(done)
+                 : "r"(nb_shared_at(b)), "r"(parity)
+                 : "memory");
+    return done;
+}
+
 // The ring's feeder, one thread: all static matrices in order, the row tiles of this block, eight slots a stage.
 __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared *sh)
 {
@@ -119,29 +146,56 @@ typedef struct nb_single_place { // in the ring, of the warps that compute
     int stage, parity;
 } nb_single_place;
 
+// Slots that a warp multiplies at a time, so that their latencies hide behind each other: what the registers hold.
+constexpr int nb_single_at_once(int kind)
+{
+    return kind == NB_KIND_BF16 || kind == NB_KIND_FP8_A8 ? NB_SINGLE_AT_ONCE : NB_SINGLE_AT_ONCE / 2;
+}
+
+// The stage that lane i gives back.
+__device__ __forceinline__ int nb_single_pick(const int stage[NB_SINGLE_AT_ONCE])
+{
+    int lane = threadIdx.x & 31, s = stage[0];
+#pragma unroll
+    for (int i = 1; i < NB_SINGLE_AT_ONCE; i++) s = lane == i ? stage[i] : s;
+    return s;
+}
+
 // What a warp multiplies at a time, in registers: a unit, or half a BF16 tile, with its columns of x.
 template <int KIND> struct nb_single_piece {
-    static constexpr int n_input = KIND == NB_KIND_BF16 ? 1 : 2 * nb_unit<KIND>::n_tile;
+    static constexpr int n_input = KIND == NB_KIND_BF16 || KIND == NB_KIND_FP8_A8 ? 1 : 2 * nb_unit<KIND>::n_tile;
     uint4 chunk[2], b[n_input];
     uint32_t scale;
 };
 
-// data, scale: of the slot. u: the slot of the row tile. Without `in` x counts as zero.
+// data, scale: of the slot. u: the slot of the row tile. Without `in` all is zero.
 template <int KIND>
 __device__ __forceinline__ void nb_single_read(nb_single_piece<KIND> *p, const uint8_t *data, const uint8_t *scale,
                                                const uint16_t *x, int u, bool in)
 {
     int lane = threadIdx.x & 31, step = KIND == NB_KIND_BF16 ? 1024 : 512;
-    p->chunk[0] = *(const uint4 *)(data + lane * 16), p->chunk[1] = *(const uint4 *)(data + step + lane * 16);
-    if (KIND == NB_KIND_NVFP4) p->scale = *(const uint32_t *)(scale + lane * 4);
-    in = in && lane < 4;
-    const uint16_t *at = KIND == NB_KIND_BF16 ? x + (u >> 1) * NB_CUDA_K_TILE + lane * 16 + (u & 1) * 8
-                                              : x + u * nb_unit<KIND>::n_tile * NB_CUDA_K_TILE + lane * 16;
+    p->chunk[0] = p->chunk[1] = make_uint4(0, 0, 0, 0), p->scale = 0;
+    if (in) {
+        p->chunk[0] = *(const uint4 *)(data + lane * 16), p->chunk[1] = *(const uint4 *)(data + step + lane * 16);
+        if (KIND == NB_KIND_NVFP4) p->scale = *(const uint32_t *)(scale + lane * 4);
+    }
+    const uint16_t *at = KIND == NB_KIND_BF16     ? x + (u >> 1) * NB_CUDA_K_TILE + lane * 16 + (u & 1) * 8
+                         : KIND == NB_KIND_FP8_A8 ? x + (u * NB_CUDA_K_TILE + lane * 16) / 2
+                                                  : x + u * nb_unit<KIND>::n_tile * NB_CUDA_K_TILE + lane * 16;
 #pragma unroll
     for (int i = 0; i < nb_single_piece<KIND>::n_input; i++) {
         p->b[i] = make_uint4(0, 0, 0, 0);
-        if (in) p->b[i] = *(const uint4 *)(at + (i >> 1) * NB_CUDA_K_TILE + (i & 1) * 8);
+        if (in && lane < 4) p->b[i] = *(const uint4 *)(at + (i >> 1) * NB_CUDA_K_TILE + (i & 1) * 8);
     }
+}
+
+// c[16][8] += a[16][32] b[32][8], e4m3. The unit's own sums keep fewer bits than binary32, so c is of few columns.
+__device__ __forceinline__ void nb_mma_e4m3(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 template <int KIND> __device__ __forceinline__ void nb_single_multiply(float acc[2][4], const nb_single_piece<KIND> &p)
@@ -150,6 +204,12 @@ template <int KIND> __device__ __forceinline__ void nb_single_multiply(float acc
         const uint4 &low = p.chunk[0], &high = p.chunk[1];
         uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
         nb_mma<false>(acc[0], a0, p.b[0].x, p.b[0].y), nb_mma<false>(acc[1], a1, p.b[0].z, p.b[0].w);
+        return;
+    }
+    if (KIND == NB_KIND_FP8_A8) {
+        const uint4 &low = p.chunk[0], &high = p.chunk[1];
+        uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
+        nb_mma_e4m3(acc[0], a0, p.b[0].x, p.b[0].y), nb_mma_e4m3(acc[1], a1, p.b[0].z, p.b[0].w);
         return;
     }
     nb_unit<KIND> unit;
@@ -164,26 +224,28 @@ template <int KIND> __device__ __forceinline__ void nb_single_multiply(float acc
     }
 }
 
-// Two pieces at once, so that the latencies of one hide behind the other's; the second counts if `two`.
+// acc += all pieces; those without `in` count as zero. u: the slot of the first, the others are NB_SINGLE_WARPS apart.
 template <int KIND>
-__device__ __forceinline__ void
-nb_single_pair(float acc[2][4], const nb_cuda_matrix &m, int row_tile, const uint8_t *data0, const uint8_t *scale0,
-               int u0, const uint8_t *data1, const uint8_t *scale1, int u1, bool two, const uint16_t *x)
+__device__ __forceinline__ void nb_single_multiply_all(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
+                                                       const nb_single_piece<KIND> *p, int n_slot)
 {
-    nb_single_piece<KIND> p0, p1;
-    float other[2][4] = {};
-    nb_single_read<KIND>(&p0, data0, scale0, x, u0, true), nb_single_read<KIND>(&p1, data1, scale1, x, u1, two);
     if (nb_has_block_scale<KIND>(m)) { // an FP8 slot is one tile
-        float one[2][4] = {};
-        nb_single_multiply<KIND>(one, p0), nb_single_multiply<KIND>(other, p1);
-        float2 s0 = nb_block_scale(m, row_tile, u0), s1 = nb_block_scale(m, row_tile, u1);
-        nb_add_scaled(acc[0], one[0], s0), nb_add_scaled(acc[1], one[1], s0);
-        nb_add_scaled(acc[0], other[0], s1), nb_add_scaled(acc[1], other[1], s1);
+#pragma unroll
+        for (int i = 0; i < nb_single_at_once(KIND); i++) {
+            float one[2][4] = {};
+            float2 scale = nb_block_scale(m, row_tile, min(u + i * (int)NB_SINGLE_WARPS, n_slot - 1));
+            nb_single_multiply<KIND>(one, p[i]);
+            nb_add_scaled(acc[0], one[0], scale), nb_add_scaled(acc[1], one[1], scale);
+        }
         return;
     }
-    nb_single_multiply<KIND>(acc, p0), nb_single_multiply<KIND>(other, p1);
+    float part[nb_single_at_once(KIND)][2][4] = {};
 #pragma unroll
-    for (int c = 0; c < 4; c++) acc[0][c] += other[0][c], acc[1][c] += other[1][c];
+    for (int i = 0; i < nb_single_at_once(KIND); i++) nb_single_multiply<KIND>(part[i], p[i]);
+#pragma unroll
+    for (int i = 0; i < nb_single_at_once(KIND); i++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) acc[0][c] += part[i][0][c], acc[1][c] += part[i][1][c];
 }
 
 __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4])
@@ -192,58 +254,124 @@ __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4
     if (lane % 4 == 0) red[lane / 4] = acc[0][0] + acc[1][0], red[lane / 4 + 8] = acc[0][2] + acc[1][2];
 }
 
-template <int KIND>
-__device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
-                                                 const uint8_t *stage0, const uint8_t *stage1, bool two,
-                                                 const uint16_t *x)
-{
-    int warp = threadIdx.x >> 5, at = KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024;
-    nb_single_pair<KIND>(acc, m, row_tile, stage0 + at, stage0 + 8192 + warp * 128, u, stage1 + at,
-                         stage1 + 8192 + warp * 128, two ? u + NB_SINGLE_WARPS : u, two, x);
-}
-
 __device__ __forceinline__ void nb_single_next(nb_single_place *at)
 {
     if (++at->stage == NB_SINGLE_DEPTH) at->stage = 0, at->parity ^= 1;
 }
 
-// A warp's part of a row tile, two stages at a time; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all
+// The stages are free again as soon as the warp has its slots in registers.
+template <int KIND>
+__device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
+                                                 int n_slot, nb_single_shared *sh, const int stage[NB_SINGLE_AT_ONCE],
+                                                 int n_stage, const uint16_t *x)
+{
+    int warp = threadIdx.x >> 5, at = KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024;
+    nb_single_piece<KIND> p[nb_single_at_once(KIND)];
+    bool in_row = stage[nb_single_at_once(KIND) - 1] == stage[0] + nb_single_at_once(KIND) - 1;
+    if (n_stage == nb_single_at_once(KIND) && in_row && u + (n_stage - 1) * (int)NB_SINGLE_WARPS < n_slot) {
+        const uint8_t *data = sh->ring[stage[0]] + at, *scale = sh->ring[stage[0]] + 8192 + warp * 128;
+#pragma unroll
+        for (int i = 0; i < nb_single_at_once(KIND); i++)
+            nb_single_read<KIND>(&p[i], data + i * NB_SINGLE_STAGE_BYTES, scale + i * NB_SINGLE_STAGE_BYTES, x,
+                                 u + i * NB_SINGLE_WARPS, true);
+    } else {
+#pragma unroll
+        for (int i = 0; i < nb_single_at_once(KIND); i++) {
+            const uint8_t *data = sh->ring[stage[i]];
+            int at_u = u + i * NB_SINGLE_WARPS;
+            nb_single_read<KIND>(&p[i], data + at, data + 8192 + warp * 128, x, at_u, at_u < n_slot);
+        }
+    }
+    __syncwarp();
+    if ((int)(threadIdx.x & 31) < n_stage) nb_mbar_arrive(&sh->empty[nb_single_pick(stage)]);
+    nb_single_multiply_all<KIND>(acc, m, row_tile, u, p, n_slot);
+}
+
+// A warp's part of a row tile, several stages at a time; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all
 // kinds: the kernel's code must stay in the instruction cache.
 __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix &m,
                                                    int row_tile, float *red)
 {
     int kind = m.kind, warp = threadIdx.x >> 5;
     int n_slot = kind == NB_KIND_BF16 ? 2 * m.n_k_tile : kind == NB_KIND_NVFP4 ? m.n_k_tile / 2 : m.n_k_tile;
+    int n_once = nb_single_at_once(kind);
     float acc[2][4] = {};
 #pragma unroll 1
-    for (int first = 0; first < n_slot; first += 2 * NB_SINGLE_WARPS) {
-        bool more = first + NB_SINGLE_WARPS < n_slot; // a second stage
-        int u = first + warp, stage0 = at->stage, stage1 = stage0;
-        nb_mbar_wait(&sh->full[stage0], at->parity);
-        nb_single_next(at);
-        if (more) {
-            stage1 = at->stage;
-            nb_mbar_wait(&sh->full[stage1], at->parity);
-            nb_single_next(at);
-        }
-        const uint8_t *s0 = sh->ring[stage0], *s1 = sh->ring[stage1];
-        bool two = u + NB_SINGLE_WARPS < n_slot;
-        if (!two) s1 = s0;
-        if (u < n_slot) {
-            switch (kind) {
-            case NB_KIND_BF16: nb_single_stages<NB_KIND_BF16>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
-            case NB_KIND_FP8_A8: nb_single_stages<NB_KIND_FP8_A8>(acc, m, row_tile, u, s0, s1, two, sh->x[0]); break;
-            case NB_KIND_FP8_A16: nb_single_stages<NB_KIND_FP8_A16>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
-            default: nb_single_stages<NB_KIND_NVFP4>(acc, m, row_tile, u, s0, s1, two, sh->x[1]); break;
+    for (int first = 0; first < n_slot; first += n_once * NB_SINGLE_WARPS) {
+        int u = first + warp, stage[NB_SINGLE_AT_ONCE];
+        int n_stage = min(n_once, (n_slot - first + NB_SINGLE_WARPS - 1) / NB_SINGLE_WARPS);
+        bool full;
+        do { // all at once: one answer takes as long as four
+            nb_single_place p = *at;
+            full = true;
+#pragma unroll
+            for (int i = 0; i < NB_SINGLE_AT_ONCE; i++) {
+                stage[i] = p.stage;
+                if (i < n_stage) full &= nb_mbar_passed(&sh->full[p.stage], p.parity), nb_single_next(&p);
             }
-        }
-        __syncwarp();
-        if ((threadIdx.x & 31) == 0) {
-            nb_mbar_arrive(&sh->empty[stage0]);
-            if (more) nb_mbar_arrive(&sh->empty[stage1]);
+        } while (!full);
+        at->stage += n_stage;
+        if (at->stage >= NB_SINGLE_DEPTH) at->stage -= NB_SINGLE_DEPTH, at->parity ^= 1;
+        switch (kind) {
+        case NB_KIND_BF16:
+            nb_single_stages<NB_KIND_BF16>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]);
+            break;
+        case NB_KIND_FP8_A8:
+            nb_single_stages<NB_KIND_FP8_A8>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[0]);
+            break;
+        case NB_KIND_FP8_A16:
+            nb_single_stages<NB_KIND_FP8_A16>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]);
+            break;
+        default: nb_single_stages<NB_KIND_NVFP4>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]); break;
         }
     }
     nb_single_store(red, acc);
+}
+
+__device__ __forceinline__ void nb_packet_store(nb_packet *to, float value, uint32_t epoch)
+{
+    nb_packet v = (nb_packet)epoch << 32 | nb_f32_bits(value);
+    asm volatile("st.relaxed.gpu.global.u64 [%0],%1;" ::"l"(to), "l"(v) : "memory");
+}
+
+__device__ __forceinline__ float nb_packet_load(const nb_packet *from, uint32_t epoch)
+{
+    nb_packet v;
+    do asm volatile("ld.relaxed.gpu.global.u64 %0,[%1];" : "=l"(v) : "l"(from) : "memory");
+    while ((uint32_t)(v >> 32) != epoch);
+    return nb_f32_from_bits((uint32_t)v);
+}
+
+// Two packets, whatever epoch they are of.
+__device__ __forceinline__ ulonglong2 nb_packet_pair(const nb_packet *from)
+{
+    ulonglong2 v;
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0,%1},[%2];" : "=l"(v.x), "=l"(v.y) : "l"(from) : "memory");
+    return v;
+}
+
+// N times four values of [n], a thread's THREADS * 4 apart; beyond n zero. All loads are on their way together.
+template <int N>
+__device__ __forceinline__ void nb_packet_load_all(float4 v[N], const nb_packet *from, int n, uint32_t epoch)
+{
+    bool ready;
+    do {
+        ulonglong2 low[N], high[N];
+        ready = true;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            int at = (threadIdx.x + i * NB_SINGLE_THREADS) * 4;
+            low[i] = high[i] = make_ulonglong2((nb_packet)epoch << 32, (nb_packet)epoch << 32);
+            if (at < n) low[i] = nb_packet_pair(from + at), high[i] = nb_packet_pair(from + at + 2);
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            ready = ready && low[i].x >> 32 == epoch && low[i].y >> 32 == epoch && high[i].x >> 32 == epoch &&
+                    high[i].y >> 32 == epoch;
+            v[i] = make_float4(nb_f32_from_bits((uint32_t)low[i].x), nb_f32_from_bits((uint32_t)low[i].y),
+                               nb_f32_from_bits((uint32_t)high[i].x), nb_f32_from_bits((uint32_t)high[i].y));
+        }
+    } while (!ready);
 }
 
 // A grid barrier in two halves: what is behind the first may overlap with the others' arrival. The counter only grows.
@@ -258,11 +386,13 @@ __device__ __forceinline__ unsigned long long nb_single_count(const unsigned lon
     return v;
 }
 
-__device__ __forceinline__ void nb_single_barrier_open(nb_single_barrier *b, unsigned long long *counter)
+// Returns how many barriers there have been.
+__device__ __forceinline__ unsigned long long nb_single_barrier_open(nb_single_barrier *b, unsigned long long *counter)
 {
     b->counter = counter,
     b->target = nb_single_count(counter); // fewer than gridDim.x have come to the first barrier yet
     b->target -= b->target % gridDim.x;
+    return b->target / gridDim.x;
 }
 
 __device__ __forceinline__ void nb_single_arrive(nb_single_barrier *b)

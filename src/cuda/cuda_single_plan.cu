@@ -7,15 +7,18 @@ struct nb_cuda_single {
     nb_cuda_layer *layer;
     nb_single_strand *strand;
     unsigned long long *barrier;
+    nb_packet *packet; // [2 * d_model + n_expert + 1]
     int n_strand;
 };
 
-// The static matrices of a layer's stage: neighbours in nb_cuda_layer.
+// The static matrices of a layer's stage, into the mixer or out of it: neighbours in nb_cuda_layer.
+enum { STAGES = 2 };
+
 static int matrices_of(const nb_cuda_layer *l, int stage, const nb_cuda_matrix **m)
 {
     bool gdn = l->kind != NB_LAYER_FULL_ATTENTION;
-    *m = stage == 0 ? (gdn ? &l->qkv : &l->q) : stage == 1 ? (gdn ? &l->out : &l->o) : &l->router;
-    return stage == 0 ? (gdn ? 4 : 3) : stage == 1 ? 1 : 1 + l->has_shared;
+    *m = stage == 0 ? (gdn ? &l->qkv : &l->q) : (gdn ? &l->out : &l->o);
+    return stage == 0 ? (gdn ? 2 : 3) : 1;
 }
 
 static bool serves_stage(const nb_cuda *d, const nb_cuda_layer *l, int stage)
@@ -27,6 +30,11 @@ static bool serves_stage(const nb_cuda *d, const nb_cuda_layer *l, int stage)
         row_tiles += m[i].n_row_tile;
     }
     return row_tiles <= NB_SINGLE_ROWS_MAX * d->n_sm;
+}
+
+static bool serves_thin(const nb_cuda_matrix *m)
+{
+    return m->kind == NB_KIND_BF16 && m->n_k_tile * NB_CUDA_K_TILE <= NB_SINGLE_THIN_MAX;
 }
 
 static bool serves_experts(const nb_cuda *d, const nb_cuda_layer *l)
@@ -59,8 +67,10 @@ static bool serves(const nb_cuda *d)
         return false;
     for (int i = 0; i < c->num_hidden_layers; i++) {
         const nb_cuda_layer *l = &d->weights.layer[i];
-        for (int stage = 0; stage < 3; stage++)
+        for (int stage = 0; stage < STAGES; stage++)
             if (!serves_stage(d, l, stage)) return false;
+        if (!serves_thin(&l->router) || (l->has_shared && !serves_thin(&l->shared_gate))) return false;
+        if (l->kind != NB_LAYER_FULL_ATTENTION && (!serves_thin(&l->b) || !serves_thin(&l->a))) return false;
         if (!serves_experts(d, l) || l->experts.gate_up.kind != d->weights.layer[0].experts.gate_up.kind) return false;
     }
     return true;
@@ -69,7 +79,7 @@ static bool serves(const nb_cuda *d)
 static int add_strands(const nb_cuda_layer *l, nb_single_strand *out)
 {
     int n = 0;
-    for (int stage = 0; stage < 3; stage++) {
+    for (int stage = 0; stage < STAGES; stage++) {
         const nb_cuda_matrix *m;
         int n_matrix = matrices_of(l, stage, &m), first = 0;
         for (int i = 0; i < n_matrix; first += m[i++].n_row_tile) {
@@ -79,6 +89,11 @@ static int add_strands(const nb_cuda_layer *l, nb_single_strand *out)
         }
     }
     return n;
+}
+
+static size_t packet_count(const nb_config *c)
+{
+    return 2 * (size_t)c->hidden_size + (size_t)c->num_experts + 1;
 }
 
 int nb_cuda_single_make(nb_cuda *d, nb_error *err)
@@ -93,11 +108,14 @@ int nb_cuda_single_make(nb_cuda *d, nb_error *err)
         return nb_error_set(err, NB_ERR_MEMORY, "no memory for the plan of a step");
     }
     for (int i = 0; i < n_layer; i++) s->n_strand += add_strands(&d->weights.layer[i], strand + s->n_strand);
-    size_t layers = (size_t)n_layer * sizeof *s->layer, strands = (size_t)s->n_strand * sizeof *strand;
+    size_t layers = (size_t)n_layer * sizeof *s->layer, strands = (size_t)s->n_strand * sizeof *strand,
+           packets = packet_count(&d->model->config) * sizeof *s->packet;
     cudaError_t code = cudaMalloc(&s->layer, layers);
     if (code == cudaSuccess) code = cudaMalloc(&s->strand, strands);
     if (code == cudaSuccess) code = cudaMalloc(&s->barrier, sizeof *s->barrier);
     if (code == cudaSuccess) code = cudaMemset(s->barrier, 0, sizeof *s->barrier);
+    if (code == cudaSuccess) code = cudaMalloc(&s->packet, packets);
+    if (code == cudaSuccess) code = cudaMemset(s->packet, 0, packets);
     if (code == cudaSuccess) code = cudaMemcpy(s->layer, d->weights.layer, layers, cudaMemcpyHostToDevice);
     if (code == cudaSuccess) code = cudaMemcpy(s->strand, strand, strands, cudaMemcpyHostToDevice);
     free(strand);
@@ -107,15 +125,23 @@ int nb_cuda_single_make(nb_cuda *d, nb_error *err)
 void nb_cuda_single_drop(nb_cuda *d)
 {
     if (!d->single) return;
-    cudaFree(d->single->layer), cudaFree(d->single->strand), cudaFree(d->single->barrier);
+    cudaFree(d->single->layer), cudaFree(d->single->strand), cudaFree(d->single->barrier), cudaFree(d->single->packet);
     free(d->single);
     d->single = NULL;
+}
+
+int nb_cuda_single_splits(const nb_cuda *d)
+{
+    int n = 2 * d->n_sm / d->model->config.num_key_value_heads;
+    return n < NB_SINGLE_SPLIT_MAX ? n : (int)NB_SINGLE_SPLIT_MAX;
 }
 
 void nb_cuda_single_fill(const nb_cuda *d, nb_single_args *p)
 {
     p->layer = d->single->layer, p->strand = d->single->strand, p->n_strand = d->single->n_strand;
     p->n_layer = d->model->config.num_hidden_layers, p->barrier = d->single->barrier;
+    p->added = d->single->packet, p->mixed = p->added + d->model->config.hidden_size,
+    p->logits = p->mixed + d->model->config.hidden_size;
     p->layer_floats = d->layer_floats, p->layer_halfs = d->layer_halfs;
     p->layer_cache = d->layer_page_bytes * (d->reserve.n_page + 1);
 }

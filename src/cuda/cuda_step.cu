@@ -355,7 +355,7 @@ static int run_single(const nb_cuda_step *s)
     nb_single_args p = {};
     nb_cuda_single_fill(d, &p);
     p.d_model = c->hidden_size, p.eps = (float)c->rms_norm_eps, p.residual = x->residual;
-    p.attention = attention_of(s, &none), p.attention.n_split = 2 * d->n_sm / c->num_key_value_heads;
+    p.attention = attention_of(s, &none), p.attention.n_split = nb_cuda_single_splits(d);
     p.attention.k_scale = p.attention.v_scale = 1;
     p.gdn = gdn_of(s), p.gdn.gate = x->z, p.gdn.square = x->square;
     p.route = x->route, p.route.n_tok = 1, p.route.n_expert = c->num_experts, p.route.top_k = c->num_experts_per_tok;
@@ -363,11 +363,9 @@ static int run_single(const nb_cuda_step *s)
     p.inter = x->inter, p.inter_stride = nb_cuda_padded(c->moe_intermediate_size);
     nb_cuda_output *gdn = p.output[NB_SINGLE_STAGE_IN_GDN], *in = p.output[NB_SINGLE_STAGE_IN_ATTENTION];
     gdn[0] = output_of(NB_OUT_BF16, x->qkv, 0), gdn[1] = output_of(NB_OUT_BF16, x->z, 0);
-    gdn[2] = output_of(NB_OUT_F32, x->ba, 0), gdn[3] = output_of(NB_OUT_F32, x->ba, c->linear_num_value_heads);
+    p.ba = x->ba;
     for (int i = 0; i < 3; i++) in[i] = output_of(NB_OUT_F32, x->projected, i ? q.q_rows + (i - 1) * q.n_kv : 0);
-    p.output[NB_SINGLE_STAGE_OUT][0] = output_of(NB_OUT_ADD, x->residual, 0);
-    for (int i = 0; i < 2; i++)
-        p.output[NB_SINGLE_STAGE_ROUTER][i] = output_of(NB_OUT_F32, p.route.logits, i ? c->num_experts : 0);
+    p.output[NB_SINGLE_STAGE_OUT][0] = output_of(NB_OUT_ADD, p.mixed, 0);
     return nb_cuda_single_run(&s->at, &p, d->weights.layer[0].experts.gate_up.kind, s->err);
 }
 

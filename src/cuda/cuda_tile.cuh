@@ -6,6 +6,11 @@
 
 #include "cuda/cuda_common.h"
 
+__device__ __forceinline__ uint32_t nb_shared_at(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
 // Programmatic dependent launch: let the next kernel start early; wait until the previous one is complete and visible.
 __device__ __forceinline__ void nb_grid_release(void)
 {

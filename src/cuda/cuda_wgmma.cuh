@@ -24,11 +24,6 @@ constexpr int nb_registers_launched(int n_thread)
     return 65536 / n_thread / 8 * 8;
 }
 
-__device__ __forceinline__ uint32_t nb_shared_at(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
 // Byte of chunk `chunk` (0..7) of row `row` in a panel.
 __device__ __forceinline__ uint32_t nb_swizzle(int row, int chunk)
 {
@@ -105,20 +100,7 @@ __device__ __forceinline__ void nb_prefetch_bulk(const void *from, int n_byte)
     asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
 }
 
-// n_byte (a multiple of 16) to global memory in one go.
-__device__ __forceinline__ void nb_store_bulk(void *to, uint32_t from, int n_byte)
-{
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0],[%1],%2;" ::"l"(to), "r"(from), "r"(n_byte)
-                 : "memory");
-}
-
-// What this thread's bulk stores take from shared memory is read.
-__device__ __forceinline__ void nb_store_bulk_wait(void)
-{
-    asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
-}
-
-// Makes ordinary writes to shared memory visible to wgmma and bulk stores.
+// Makes ordinary writes to shared memory visible to wgmma.
 __device__ __forceinline__ void nb_fence_async(void)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
