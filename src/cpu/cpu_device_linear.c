@@ -59,17 +59,32 @@ typedef struct nb_rounding {
     const nb_cpu_linear_job *job;
 } nb_rounding;
 
+// y = e4m3(bf16(x) / scale). One value in 75 becomes another than e4m3(x / scale), which is enough to change a
+// product by a hundredth of its norm.
+static void quantize_bf16(const nb_cpu_kernel_set *kernels, const float *x, int64_t n, float scale, uint16_t *y)
+{
+    enum { PIECE = 512 };
+    float wide[PIECE];
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t n_piece = n - at < PIECE ? n - at : PIECE;
+        kernels->round_bf16(x + at, n_piece, y + at);
+        for (int64_t i = 0; i < n_piece; i++) wide[i] = nb_bf16_to_f32(y[at + i]);
+        kernels->quantize_e4m3(wide, n_piece, scale, y + at);
+    }
+}
+
 static void round_rows(void *user, int from, int to, int i_thread)
 {
     (void)i_thread;
     const nb_rounding *r = user;
     const nb_cpu_matmul *m = &r->job->matmul;
     int64_t at = (int64_t)from * m->x_stride, n = (int64_t)(to - from) * m->x_stride;
-    if (!rounds_e4m3(m->linear)) {
+    if (!rounds_e4m3(m->linear))
         r->cpu->kernels->round_bf16(r->job->x + at, n, r->job->rounded + at);
-        return;
-    }
-    r->cpu->kernels->quantize_e4m3(r->job->x + at, n, m->x_scale, r->job->rounded + at);
+    else if (r->cpu->options.bf16_activations)
+        quantize_bf16(r->cpu->kernels, r->job->x + at, n, m->x_scale, r->job->rounded + at);
+    else
+        r->cpu->kernels->quantize_e4m3(r->job->x + at, n, m->x_scale, r->job->rounded + at);
 }
 
 static void round_inputs(nb_cpu *cpu)

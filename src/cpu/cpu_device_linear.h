@@ -3,7 +3,7 @@
 //
 //   nb_cpu_linear_add(...); nb_cpu_linear_add(...); nb_cpu_linear_run(cpu);
 //
-// Inputs are rounded as the options and the format ask: to bf16 (bf16_activations), to e4m3 (a linear with an
+// Inputs are rounded as the options and the format ask: to bf16 (bf16_activations), then to e4m3 (a linear with an
 // input_scale).
 #ifndef NB_CPU_DEVICE_LINEAR_H
 #define NB_CPU_DEVICE_LINEAR_H

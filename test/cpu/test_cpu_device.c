@@ -273,6 +273,19 @@ static void test_bf16_activations_round_the_input_of_linears(void **state)
     free(rounded.value);
 }
 
+// Of an input with a scale, and of the same input without one beside it, which is BF16 where activations are.
+static void check_input_scale(const nb_model *model, const nb_linear *scaled, const nb_linear *plain, bool bf16)
+{
+    nb_cpu_options options = {.bf16_activations = bf16};
+    seen fp8 = run_tapped(model, options, scaled, scaled->input_scale), beside = run_tapped(model, options, plain, 0);
+    assert_true(fp8.n == 1 && beside.n == 1 && beside.bf16 == bf16);
+    for (int64_t i = 0; i < fp8.n_value; i++)
+        assert_true(fp8.value[i] ==
+                    nb_e4m3_to_f32(nb_e4m3_from_f32(beside.value[i] / scaled->input_scale)) * scaled->input_scale);
+    free(fp8.value);
+    free(beside.value);
+}
+
 // A projection of the demo as FP8 with an input scale, its neighbours as they are: its input, and only its, is E4M3.
 static void test_an_input_scale_rounds_the_input_of_its_linear(void **state)
 {
@@ -296,14 +309,7 @@ static void test_an_input_scale_rounds_the_input_of_its_linear(void **state)
     q->block_out = q->n_out;
     q->block_in = q->n_in;
     q->input_scale = 0.03f;
-    seen fp8 = run_tapped(&model, (nb_cpu_options){0}, q, q->input_scale);
-    seen beside = run_tapped(&model, (nb_cpu_options){0}, &layer[3].attention.k_proj, 0);
-    assert_true(fp8.n == 1 && beside.n == 1 && !beside.bf16);
-    for (int64_t i = 0; i < fp8.n_value; i++)
-        assert_true(fp8.value[i] ==
-                    nb_e4m3_to_f32(nb_e4m3_from_f32(beside.value[i] / q->input_scale)) * q->input_scale);
-    free(fp8.value);
-    free(beside.value);
+    for (int bf16 = 0; bf16 < 2; bf16++) check_input_scale(&model, q, &layer[3].attention.k_proj, bf16);
     free(row);
     free(data);
     free(layer);
