@@ -346,12 +346,15 @@ static void check_site(nb_parity *p, int i)
     p->n_wrong += wrong;
 }
 
-static void print_layers(const nb_parity *p)
+static void check_layers(nb_parity *p)
 {
+    double first = p->layer[0].n_row ? p->layer[0].sum / (double)p->layer[0].n_row : 0;
+    bool wrong = p->tolerance.first_mixer > 0 && !(first <= p->tolerance.first_mixer);
     print_message("  mixer by layer");
     for (int i = 0; i < LAYERS_MAX; i++)
         if (p->layer[i].n_row) print_message(" %.1e", p->layer[i].sum / (double)p->layer[i].n_row);
-    print_message("\n");
+    print_message("%s\n", wrong ? ": the first is WRONG" : "");
+    p->n_wrong += wrong;
 }
 
 void nb_parity_close(nb_parity *p, const char *what)
@@ -360,7 +363,7 @@ void nb_parity_close(nb_parity *p, const char *what)
         "%s: %d steps, %lld of %lld tokens go elsewhere, %lld of %lld draws differ; largest (mean) error of a row:\n",
         what, p->n_step, (long long)p->n_flip, (long long)p->n_tok, (long long)p->n_other_tok, (long long)p->n_drawn);
     for (int i = 0; i < NB_PARITY_SITES; i++) check_site(p, i);
-    print_layers(p);
+    check_layers(p);
     if ((double)p->n_flip > p->tolerance.n_flip * (double)p->n_tok) p->n_wrong++;
     int n_wrong = p->n_wrong;
     for (int i = 0; i < 2; i++) free(p->names[i].linear), free(p->names[i].name);

@@ -16,6 +16,7 @@ enum { NB_PARITY_SITES = NB_TAP_MTP_LOGITS + 1 };
 typedef struct nb_parity_tolerance {
     double median[NB_PARITY_SITES]; // of the rows of one tap: ten times this is an error at once
     double mean[NB_PARITY_SITES];   // over all taps of a site
+    double first_mixer;             // mean over the first layer's mixer, where nothing has grown yet; 0: not judged
     double n_off;                   // share of rows that may be off by more than half of their norm, by site
     double n_flip;                  // share of tokens that may go to other experts in some layer
     double margin;                  // of two logits: drawn tokens may differ where the first two are nearer than this
