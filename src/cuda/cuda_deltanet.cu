@@ -41,6 +41,42 @@ __device__ __forceinline__ static float conv_silu(channel *c, float x)
     return nb_silu(y);
 }
 
+// The journal's n_row rows, their columns of u alone, to shared memory.
+template <int W>
+__device__ __forceinline__ static void load_journal(const float *journal, int column, int n_row, float (*rows_k)[DIM],
+                                                    float (*rows_u)[W], float *rows_g)
+{
+    int tid = threadIdx.x;
+#pragma unroll 4
+    for (int i = tid; i < n_row * DIM / 4; i += THREADS)
+        *(float4 *)&rows_k[0][4 * i] = *(const float4 *)(journal + 4 * i / DIM * NB_GDN_JOURNAL_FLOATS + 4 * i % DIM);
+    for (int i = tid; i < n_row * W / 4; i += THREADS)
+        *(float4 *)&rows_u[0][4 * i] =
+            *(const float4 *)(journal + 4 * i / W * NB_GDN_JOURNAL_FLOATS + DIM + column + 4 * i % W);
+    if (tid < n_row) rows_g[tid] = journal[tid * NB_GDN_JOURNAL_FLOATS + 2 * DIM];
+}
+
+// A token as one more row: to shared memory, and to the journal in global memory, which k and g reach by the head's
+// first block alone.
+template <int W>
+__device__ __forceinline__ static void append_row(float *row, int column, const nb_gdn_scalars &c, const float *k,
+                                                  const float *u, float *row_k, float *row_u, float *row_g)
+{
+    int tid = threadIdx.x;
+    if (tid < DIM) {
+        float scaled = c.k_scale * k[tid];
+        row_k[tid] = scaled;
+        if (column == 0) row[tid] = scaled;
+    } else if (tid - DIM < W) {
+        row_u[tid - DIM] = u[tid - DIM];
+        row[DIM + column + tid - DIM] = u[tid - DIM];
+    }
+    if (tid == 0) {
+        *row_g = c.g;
+        if (column == 0) row[2 * DIM] = c.g;
+    }
+}
+
 template <int W>
 __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __grid_constant__ nb_cuda_gdn p)
 {
@@ -67,13 +103,7 @@ __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __
         S.s[i] = s.n_past == s.n_keep
                      ? make_float4(0, 0, 0, 0)
                      : __ldcs((const float4 *)(state + (row0 + i * nb_gdn_part<W>::step) * DIM + c4 * 4));
-#pragma unroll 4
-    for (int i = tid; i < n_row * DIM / 4; i += THREADS)
-        *(float4 *)&rows_k[0][4 * i] = *(const float4 *)(journal + 4 * i / DIM * NB_GDN_JOURNAL_FLOATS + 4 * i % DIM);
-    for (int i = tid; i < n_row * W / 4; i += THREADS)
-        *(float4 *)&rows_u[0][4 * i] =
-            *(const float4 *)(journal + 4 * i / W * NB_GDN_JOURNAL_FLOATS + DIM + column + 4 * i % W);
-    if (tid < n_row) rows_g[tid] = journal[tid * NB_GDN_JOURNAL_FLOATS + 2 * DIM];
+    load_journal<W>(journal, column, n_row, rows_k, rows_u, rows_g);
     __syncthreads();
     bool fold = s.n_commit >= 0;
     if (fold) { // the journal goes into S first
@@ -107,19 +137,8 @@ __global__ void __launch_bounds__(THREADS, W > 32 ? 2 : 4) delta_kernel(const __
             __syncthreads();
             continue;
         }
-        float *row = journal + n_row * NB_GDN_JOURNAL_FLOATS;
-        if (tid < DIM) {
-            float k = c.k_scale * t.k[tid];
-            rows_k[n_row][tid] = k;
-            if (column == 0) row[tid] = k;
-        } else if (tid - DIM < W) {
-            rows_u[n_row][tid - DIM] = u_now[tid - DIM];
-            row[DIM + column + tid - DIM] = u_now[tid - DIM];
-        }
-        if (tid == 0) {
-            rows_g[n_row] = c.g;
-            if (column == 0) row[2 * DIM] = c.g;
-        }
+        append_row<W>(journal + n_row * NB_GDN_JOURNAL_FLOATS, column, c, t.k, u_now, rows_k[n_row], rows_u[n_row],
+                      &rows_g[n_row]);
         n_row++;
         __syncthreads();
     }

@@ -38,19 +38,11 @@ template <int KIND> __device__ static item_view open_item(const nb_tiles_args &t
     return v;
 }
 
-// The matrix of an item with its expert's multipliers.
+// The matrix of an item with its expert's multipliers; the data's place is the item's.
 __device__ static nb_cuda_matrix matrix_of(const nb_tiles_args &t, const item_view &v)
 {
-    nb_cuda_matrix m = v.shared ? t.shared : t.matrix[0];
-    if (v.shared) return m;
-    int e = v.tile.expert, rows = m.paired ? m.n_out / 2 : m.n_out;
-    if (t.multiplier_low) m.scale_low = __ldg(t.multiplier_low + e), m.scale_high = __ldg(t.multiplier_high + e);
-    if (m.row_scale) m.row_scale += (int64_t)e * m.n_out;
-    if (m.block_scale[0]) {
-        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
-        m.block_scale[0] += e * n, m.block_scale[1] += e * n;
-    }
-    return m;
+    return v.shared ? t.shared
+                    : nb_expert_matrix(t.matrix[0], v.tile.expert, 0, 0, t.multiplier_low, t.multiplier_high);
 }
 
 // One row tile and column tile: the sums of the warps that share it. red: of the first, `step` floats apart.

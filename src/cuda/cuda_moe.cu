@@ -15,22 +15,6 @@ enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, COMBINE_THREADS = 256 }
 
 template <int KIND> static constexpr int gate_depth = KIND == NB_KIND_NVFP4 ? 4 : KIND == NB_KIND_BF16 ? 2 : 4;
 
-// Points `m` (expert 0's) at expert `e`.
-__device__ static nb_cuda_matrix expert_matrix(const nb_cuda_matrix &m, int e, int64_t data, int64_t scale,
-                                               const float *low, const float *high)
-{
-    nb_cuda_matrix mine = m;
-    int rows = m.paired ? m.n_out / 2 : m.n_out;
-    mine.data += e * data, mine.scale += e * scale;
-    if (low) mine.scale_low = __ldg(low + e), mine.scale_high = __ldg(high + e);
-    if (m.row_scale) mine.row_scale += (int64_t)e * m.n_out;
-    if (m.block_scale[0]) {
-        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
-        mine.block_scale[0] += e * n, mine.block_scale[1] += e * n;
-    }
-    return mine;
-}
-
 // acc = one row tile times the tokens' inputs, units first, first + step, ...
 template <int KIND, int D>
 __device__ static void row_tile_product(float acc[1][4], const nb_cuda_matrix &m, int row_tile, int first, int step,
@@ -83,8 +67,8 @@ __global__ void __launch_bounds__(GATE_WARPS * 32) gate_up_kernel(const __grid_c
     }
     bool shared = e == p.route.n_expert;
     nb_cuda_matrix m = shared ? p.shared_gate_up
-                              : expert_matrix(p.experts.gate_up, e, p.experts.gate_up_data, p.experts.gate_up_scale,
-                                              p.experts.gate_multiplier, p.experts.up_multiplier);
+                              : nb_expert_matrix(p.experts.gate_up, e, p.experts.gate_up_data, p.experts.gate_up_scale,
+                                                 p.experts.gate_multiplier, p.experts.up_multiplier);
     if (row_tile >= m.n_row_tile) return;
     float acc[1][4] = {};
     const uint16_t *x = m.kind == NB_KIND_FP8_A8 ? p.input_f8 : p.input;
@@ -120,8 +104,8 @@ __global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_cons
         int e = p.route.group_expert[group];
         nb_cuda_matrix m = e == p.route.n_expert
                                ? p.shared_down
-                               : expert_matrix(p.experts.down, e, p.experts.down_data, p.experts.down_scale,
-                                               p.experts.down_multiplier, p.experts.down_multiplier);
+                               : nb_expert_matrix(p.experts.down, e, p.experts.down_data, p.experts.down_scale,
+                                                  p.experts.down_multiplier, p.experts.down_multiplier);
         float acc[1][4] = {};
         const uint16_t *x = p.inter + (int64_t)group * NB_CUDA_SMALL_MAX * p.inter_stride;
         product_any(acc, m, row_tile, 0, 1, x, p.inter_stride, p.n_tok);

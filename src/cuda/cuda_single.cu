@@ -16,7 +16,7 @@
 enum { X_PER_THREAD = NB_SINGLE_X_MAX / THREADS / 4 };
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // bulk copies that count on barriers
-typedef struct norm_ahead {                         // a norm's weights, loaded before the barrier is waited for
+typedef struct norm_ahead {                         // a norm's weights, loaded before the rows are there
     float4 w[X_PER_THREAD];
 } norm_ahead;
 
@@ -90,7 +90,7 @@ __device__ __forceinline__ static float inverse_of(const nb_cuda_matrix &m)
 }
 
 // y = W x for the matrices of a stage, x in shared memory. A block's row tiles are gridDim.x apart; what is added to
-// the residual stream is the block's own row tile.
+// the residual stream is the block's own row tile, and goes out as packets.
 __device__ static void product(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m, int n_matrix,
                                const nb_cuda_output *output, uint32_t epoch)
 {
@@ -220,10 +220,11 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
         sh->rope[threadIdx.x] = make_float2(c * p.attention.rope_factor, s * p.attention.rope_factor);
     }
     if (threadIdx.x == 0) {
-        for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_mbar_init(&sh->full[i], 1), nb_mbar_init(&sh->empty[i], WARPS);
-        for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_mbar_init(&sh->gate_full[i], 1);
-        nb_mbar_init(&sh->down_full, p.route.top_k + p.route.has_shared);
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        for (int i = 0; i < NB_SINGLE_DEPTH; i++)
+            nb_barrier_init(&sh->full[i], 1), nb_barrier_init(&sh->empty[i], WARPS);
+        for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_barrier_init(&sh->gate_full[i], 1);
+        nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
+        nb_barrier_init_done();
         sh->gdn_seq = p.gdn.seq[0], sh->attention_seq = p.attention.seq[0];
     }
     __syncthreads();
@@ -234,7 +235,7 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
     nb_single_place at = {0, 0};
     nb_single_barrier barrier;
     uint32_t epoch = 1 + (uint32_t)nb_single_barrier_open(&barrier, p.barrier);
-    fetch_layer(p, sh, 0);
+    nb_single_fetch_layer(p, sh, 0);
     nb_copies_wait();
     nb_single_sync();
     fetch_state(p, sh, sh->layer[0]);
@@ -247,7 +248,7 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
         const nb_cuda_layer &l = sh->layer[i & 1];
         bool gdn = l.kind != NB_LAYER_FULL_ATTENTION;
 #pragma unroll 1
-        for (int stage = 0; stage < 2; stage++) { // into the mixer, out of it
+        for (int stage = 0; stage < 2; stage++) { // into the mixer, out of it: one copy of product()'s code for both
             const nb_cuda_matrix *m = stage == 0 ? (gdn ? &l.qkv : &l.q) : (gdn ? &l.out : &l.o);
             if (stage == 0) {
                 thin<2> gates = {};

@@ -1,4 +1,4 @@
-// The machinery of the persistent kernel: shared memory, the rings of static weights, the grid barrier.
+// The machinery of the persistent kernel: shared memory, the ring of static weights, packets, the grid barrier.
 #ifndef NB_CUDA_SINGLE_CUH
 #define NB_CUDA_SINGLE_CUH
 
@@ -14,7 +14,7 @@ enum {
     NB_SINGLE_REGISTERS_FEEDER = 24,
     NB_SINGLE_DEPTH = 8,              // stages of the ring
     NB_SINGLE_STAGE_BYTES = 9 * 1024, // a slot of 1 KiB for each warp, and NVFP4's scales
-    NB_SINGLE_AT_ONCE = 4,            // at most
+    NB_SINGLE_AT_ONCE = 4,            // slots that a warp multiplies at a time, at most
     NB_SINGLE_HEAD_MAX = 256,
 };
 
@@ -72,49 +72,24 @@ template <bool MORE> __device__ __forceinline__ void nb_single_registers(void)
 #endif
 }
 
-__device__ __forceinline__ void nb_mbar_init(uint64_t *b, int n)
+// A layer's description into shared memory, while the one before it is in use; in flight when it returns.
+__device__ inline void nb_single_fetch_layer(const nb_single_args &p, nb_single_shared *sh, int i)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(nb_shared_at(b)), "r"(n) : "memory");
+    static_assert(sizeof(nb_cuda_layer) % 16 == 0 && sizeof(nb_cuda_layer) / 16 <= (int)NB_SINGLE_THREADS,
+                  "a piece a thread");
+    int at = threadIdx.x * 16;
+    if (at < (int)sizeof(nb_cuda_layer))
+        nb_copy_16((uint8_t *)&sh->layer[i & 1] + at, (const uint8_t *)&p.layer[i] + at);
 }
 
-__device__ __forceinline__ void nb_mbar_expect(uint64_t *b, int n_byte)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(nb_shared_at(b)), "r"(n_byte) : "memory");
-}
-
-__device__ __forceinline__ void nb_mbar_arrive(uint64_t *b)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(nb_shared_at(b)) : "memory");
-}
-
-__device__ __forceinline__ void nb_mbar_wait(uint64_t *b, int parity)
-{
-    uint32_t done = 0;
-    while (!done)
-        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
-                     : "=r"(done)
-                     : "r"(nb_shared_at(b)), "r"(parity)
-                     : "memory");
-}
-
-// A copy that the hardware makes: n_byte is a multiple of 16.
-__device__ __forceinline__ void nb_bulk_copy(void *to, const void *from, int n_byte, uint64_t *full)
+// Weights, which are read once, by one bulk copy: n_byte is a multiple of 16.
+__device__ __forceinline__ void nb_copy_weights(void *to, const void *from, int n_byte, uint64_t *full)
 {
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0],[%1],%2,[%3],%4;" ::"r"(
             nb_shared_at(to)),
         "l"(from), "r"(n_byte), "r"(nb_shared_at(full)), "l"(nb_stream_policy())
         : "memory");
-}
-
-__device__ __forceinline__ bool nb_mbar_passed(uint64_t *b, int parity)
-{
-    uint32_t done;
-    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
-                 : "=r"(done)
-                 : "r"(nb_shared_at(b)), "r"(parity)
-                 : "memory");
-    return done;
 }
 
 // The ring's feeder, one thread: all static matrices in order, the row tiles of this block, eight slots a stage.
@@ -133,10 +108,10 @@ __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared 
             for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_WARPS) {
                 int n = min((int)NB_SINGLE_WARPS, s.n_slot - slot), scales = s.kind == NB_KIND_NVFP4 ? n * 128 : 0;
                 int64_t at = (int64_t)(row_tile - s.first) * s.n_slot + slot;
-                nb_mbar_wait(&sh->empty[stage], parity);
-                nb_mbar_expect(&sh->full[stage], n * 1024 + scales);
-                nb_bulk_copy(sh->ring[stage], s.data + at * 64, n * 1024, &sh->full[stage]);
-                if (scales) nb_bulk_copy(sh->ring[stage] + 8192, s.scale + at * 32, scales, &sh->full[stage]);
+                nb_barrier_wait(&sh->empty[stage], parity);
+                nb_barrier_expect(&sh->full[stage], n * 1024 + scales);
+                nb_copy_weights(sh->ring[stage], s.data + at * 64, n * 1024, &sh->full[stage]);
+                if (scales) nb_copy_weights(sh->ring[stage] + 8192, s.scale + at * 32, scales, &sh->full[stage]);
                 if (++stage == NB_SINGLE_DEPTH) stage = 0, parity ^= 1;
             }
     }
@@ -283,7 +258,7 @@ __device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_
         }
     }
     __syncwarp();
-    if ((int)(threadIdx.x & 31) < n_stage) nb_mbar_arrive(&sh->empty[nb_single_pick(stage)]);
+    if ((int)(threadIdx.x & 31) < n_stage) nb_barrier_arrive(&sh->empty[nb_single_pick(stage)]);
     nb_single_multiply_all<KIND>(acc, m, row_tile, u, p, n_slot);
 }
 
@@ -307,7 +282,7 @@ __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_singl
 #pragma unroll
             for (int i = 0; i < NB_SINGLE_AT_ONCE; i++) {
                 stage[i] = p.stage;
-                if (i < n_stage) full &= nb_mbar_passed(&sh->full[p.stage], p.parity), nb_single_next(&p);
+                if (i < n_stage) full &= nb_barrier_passed(&sh->full[p.stage], p.parity), nb_single_next(&p);
             }
         } while (!full);
         at->stage += n_stage;

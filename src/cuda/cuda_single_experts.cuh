@@ -11,15 +11,6 @@ enum {
 static_assert(NB_SINGLE_GATE_MAX + GATE_AHEAD <= WARPS, "a warp for each copy");
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-// A layer's description into shared memory, while the one before it is in use; in flight when it returns.
-__device__ static void fetch_layer(const nb_single_args &p, nb_single_shared *sh, int i)
-{
-    static_assert(sizeof(nb_cuda_layer) % 16 == 0 && sizeof(nb_cuda_layer) / 16 <= THREADS, "a piece a thread");
-    int at = threadIdx.x * 16;
-    if (at < (int)sizeof(nb_cuda_layer))
-        nb_copy_16((uint8_t *)&sh->layer[i & 1] + at, (const uint8_t *)&p.layer[i] + at);
-}
-
 // The chosen experts' weights, normalised, by one warp. all: the sum over all experts, where they are normalised by it.
 __device__ static void weigh(const nb_single_args &p, nb_single_shared *sh, const nb_cuda_layer &l, uint32_t epoch,
                              float all)
@@ -38,8 +29,9 @@ __device__ static void weigh(const nb_single_args &p, nb_single_shared *sh, cons
                                                   : x.down.scale_low);
 }
 
-// The experts of the token, the shared one first: a thread an expert. If no more are chosen than there are warps, each
-// of them reaches the least of the warps' largest logits; only those that do are compared, lowest id first on ties.
+// nb_route_token_of by all warps: the experts of the token, the shared one first, a thread an expert. If no more are
+// chosen than there are warps, each of them reaches the least of the warps' largest logits; only those that do are
+// compared, lowest id first on ties.
 __device__ static void route(const nb_single_args &p, nb_single_shared *sh, const nb_cuda_layer &l, uint32_t epoch)
 {
     static_assert(NB_SINGLE_EXPERT_MAX <= THREADS && sizeof sh->red >= NB_SINGLE_EXPERT_MAX * sizeof(uint2),
@@ -47,8 +39,8 @@ __device__ static void route(const nb_single_args &p, nb_single_shared *sh, cons
     int shared = p.route.has_shared, i = threadIdx.x, warp = i >> 5, lane = i & 31, rank = 0, first = 0;
     float logit = i < p.route.n_expert ? nb_packet_load(p.logits + i, epoch) : 0.0f, all = 0;
     uint32_t key = i < p.route.n_expert ? nb_ordered(logit) : 0, least = UINT32_MAX, most = 0;
-    uint2 *candidates = (uint2 *)sh->red;                        // key, expert
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // what was here before the experts' weights
+    uint2 *candidates = (uint2 *)sh->red; // key, expert
+    nb_fence_async();                     // what was here before the experts' weights
     uint32_t top = __reduce_max_sync(0xffffffffu, key);
     if (lane == 0) sh->top[warp] = top;
     if (i == 0) sh->n_candidate = 0;
@@ -89,9 +81,9 @@ __device__ __forceinline__ static void copy_tile(uint8_t *to, const nb_cuda_matr
                                                  int row_tile, uint64_t *full)
 {
     int n_unit = m.n_k_tile / nb_unit<KIND>::n_tile, n_data = n_unit * nb_ring<KIND>::n * 512;
-    nb_bulk_copy(to, m.data + data + (int64_t)row_tile * n_data / 16, n_data, full);
+    nb_copy_weights(to, m.data + data + (int64_t)row_tile * n_data / 16, n_data, full);
     if (KIND == NB_KIND_NVFP4)
-        nb_bulk_copy(to + n_data, m.scale + scale + (int64_t)row_tile * n_unit * 32, n_unit * 128, full);
+        nb_copy_weights(to + n_data, m.scale + scale + (int64_t)row_tile * n_unit * 32, n_unit * 128, full);
 }
 
 template <int KIND> __device__ __forceinline__ static int tile_bytes(const nb_cuda_matrix &m)
@@ -120,11 +112,11 @@ __device__ static void copy_experts(const nb_single_args &p, nb_single_shared *s
     bool shared = e == p.route.n_expert;
     if (i < n_mine) {
         if (lane != 0) return;
-        nb_mbar_expect(&sh->gate_full[i], tile_bytes<KIND>(x.gate_up));
+        nb_barrier_expect(&sh->gate_full[i], tile_bytes<KIND>(x.gate_up));
         copy_tile<KIND>(sh->gate[i], shared ? l.shared_gate_up : x.gate_up, shared ? 0 : e * x.gate_up_data,
                         shared ? 0 : e * x.gate_up_scale, q % n_tile, &sh->gate_full[i]);
     } else if (down_tile < x.down.n_row_tile) {
-        nb_mbar_expect(&sh->down_full, tile_bytes<KIND>(x.down));
+        nb_barrier_expect(&sh->down_full, tile_bytes<KIND>(x.down));
         copy_tile<KIND>(sh->down + group * tile_bytes<KIND>(x.down), shared ? l.shared_down : x.down,
                         shared ? 0 : e * x.down_data, shared ? 0 : e * x.down_scale, down_tile, &sh->down_full);
     }
@@ -153,7 +145,7 @@ __device__ static void gate_up(const nb_single_args &p, nb_single_shared *sh, co
     int parity = i_layer & 1, warp = threadIdx.x >> 5, n_mine = n_gate_tile(p, x), n_tile = x.gate_up.n_row_tile,
         n_piece = piece_count<KIND>(x.gate_up);
     if (warp < GATE_AHEAD) copy_experts<KIND>(p, sh, l, warp);
-    if (i_layer + 1 < p.n_layer) fetch_layer(p, sh, i_layer + 1);
+    if (i_layer + 1 < p.n_layer) nb_single_fetch_layer(p, sh, i_layer + 1);
     int my_tile = threadIdx.x >> 3, r = threadIdx.x & 7,
         q = blockIdx.x + my_tile * gridDim.x; // a row of gate, and of up
     int e = my_tile < n_mine ? sh->index[q / n_tile] : 0;
@@ -164,7 +156,7 @@ __device__ static void gate_up(const nb_single_args &p, nb_single_shared *sh, co
 #pragma unroll 1
     for (int i = 0; i < n_mine; i++) {
         float y[2][2][4] = {};
-        nb_mbar_wait(&sh->gate_full[i], parity);
+        nb_barrier_wait(&sh->gate_full[i], parity);
         if (warp == i + GATE_AHEAD) copy_experts<KIND>(p, sh, l, warp);
 #pragma unroll 1
         for (int u = warp; u < n_piece; u += 2 * WARPS) {
@@ -240,7 +232,7 @@ __device__ static void down(const nb_single_args &p, nb_single_shared *sh, const
         int i = threadIdx.x + k * THREADS;
         if (i < n_group * p.inter_stride / 8) ((uint4 *)inter)[i] = v[k];
     }
-    nb_mbar_wait(&sh->down_full, i_layer & 1);
+    nb_barrier_wait(&sh->down_full, i_layer & 1);
     nb_single_sync();
     down_tiles<KIND>(p, sh, l, inter, total);
     nb_single_store(sh->red[0][warp], total);

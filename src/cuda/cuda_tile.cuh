@@ -122,6 +122,23 @@ __device__ __forceinline__ uint32_t nb_decode_scale(uint32_t codes, int i)
 
 #define NB_NVFP4_UNIT_SCALE 128.0f // what the 2^-7 above leaves for the matrix's own multiplier
 
+// Expert `e`'s matrix from expert 0's: data and scale lie `data` and `scale` behind each other, FP8 block and row
+// scales too. low, high: multipliers by expert, or NULL.
+__device__ __forceinline__ nb_cuda_matrix nb_expert_matrix(const nb_cuda_matrix &m, int e, int64_t data, int64_t scale,
+                                                           const float *low, const float *high)
+{
+    nb_cuda_matrix mine = m;
+    int rows = m.paired ? m.n_out / 2 : m.n_out;
+    mine.data += e * data, mine.scale += e * scale;
+    if (low) mine.scale_low = __ldg(low + e), mine.scale_high = __ldg(high + e);
+    if (m.row_scale) mine.row_scale += (int64_t)e * m.n_out;
+    if (m.block_scale[0]) {
+        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
+        mine.block_scale[0] += e * n, mine.block_scale[1] += e * n;
+    }
+    return mine;
+}
+
 // What a warp loads at a time: one tile, or two for NVFP4, whose scales come by pairs of tiles.
 template <int KIND> struct nb_unit {
     static constexpr int n_chunk = KIND == NB_KIND_BF16 ? 4 : KIND == NB_KIND_NVFP4 ? 1 : 2; // uint4 of a tile and lane

@@ -24,21 +24,6 @@ typedef struct block_shape {
     const uint16_t *input;
 } block_shape;
 
-// Expert 0's matrix as expert `e`'s: FP8 block and row scales are laid out expert by expert too.
-__device__ __forceinline__ static nb_cuda_matrix expert_of(const nb_tiles_args &t, const nb_cuda_matrix &m, int e)
-{
-    nb_cuda_matrix mine = m;
-    int rows = m.paired ? m.n_out / 2 : m.n_out;
-    mine.data += e * t.data_stride, mine.scale += e * t.scale_stride;
-    if (t.multiplier_low) mine.scale_low = t.multiplier_low[e], mine.scale_high = t.multiplier_high[e];
-    if (m.row_scale) mine.row_scale += (int64_t)e * m.n_out;
-    if (m.block_scale[0]) {
-        int64_t n = (int64_t)((rows + m.block_out - 1) / m.block_out) * m.n_in_block * (m.paired ? 2 : 1);
-        mine.block_scale[0] += e * n, mine.block_scale[1] += e * n;
-    }
-    return mine;
-}
-
 template <int NT, bool PAIRED>
 __device__ __forceinline__ static void store_tile(const nb_tiles_args &t, int i_matrix, const nb_cuda_matrix &m,
                                                   int row_tile, int out_first, int count, const float acc[NT][4])
@@ -80,15 +65,16 @@ __device__ __forceinline__ static void run_block(const nb_tiles_args &t, const b
     }
     bool shared = expert == t.n_expert && t.n_tile;
     const nb_cuda_matrix &m = shared ? t.shared : t.matrix[i_matrix];
-    nb_cuda_matrix mine = expert >= 0 && !shared ? expert_of(t, m, expert) : m;
-    const uint4 *data = mine.data;
-    const uint32_t *scales = mine.scale;
+    nb_cuda_matrix mine = expert >= 0 && !shared ? nb_expert_matrix(m, expert, t.data_stride, t.scale_stride,
+                                                                    t.multiplier_low, t.multiplier_high)
+                                                 : m;
     int row_tile = row_block * b.n_row_warp + r, n_unit = m.n_k_tile / n_tile;
     if (row_block * b.n_row_warp >= m.n_row_tile) return;
     bool active = row_tile < m.n_row_tile && s < b.n_split;
     int n_stage = (m.n_k_tile + b.n_split * TS - 1) / (b.n_split * TS), columns = b.n_split * TS * NB_CUDA_K_TILE;
     int x_stride = columns + 8, k_end = m.n_k_tile * NB_CUDA_K_TILE;
-    data += (int64_t)row_tile * n_unit * unit_words, scales += (int64_t)row_tile * n_unit * 32;
+    const uint4 *data = mine.data + (int64_t)row_tile * n_unit * unit_words;
+    const uint32_t *scales = mine.scale + (int64_t)row_tile * n_unit * 32;
     nb_unit<KIND> now[U], next[U];
     float acc[NT][4] = {};
     auto load = [&](nb_unit<KIND> *u, int stage) {

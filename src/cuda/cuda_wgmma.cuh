@@ -41,8 +41,6 @@ __device__ __forceinline__ void nb_copies_wait(void)
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-#if NB_HAVE_WGMMA
-
 __device__ __forceinline__ void nb_barrier_init(uint64_t *b, int n_arrive)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(nb_shared_at(b)), "r"(n_arrive));
@@ -74,6 +72,24 @@ __device__ __forceinline__ void nb_barrier_wait(uint64_t *b, uint32_t parity)
         : "memory");
 }
 
+// Whether a barrier's phase is over, without waiting.
+__device__ __forceinline__ bool nb_barrier_passed(uint64_t *b, uint32_t parity)
+{
+    uint32_t done;
+    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
+                 : "=r"(done)
+                 : "r"(nb_shared_at(b)), "r"(parity)
+                 : "memory");
+    return done;
+}
+
+// Makes ordinary accesses to shared memory so far come before what wgmma and bulk copies do to it.
+__device__ __forceinline__ void nb_fence_async(void)
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+#if NB_HAVE_WGMMA
 // This thread's cp.async so far arrive at the barrier when they are done, as one of its expected arrivals.
 __device__ __forceinline__ void nb_barrier_arrive_copies(uint64_t *b)
 {
@@ -98,12 +114,6 @@ __device__ __forceinline__ void nb_fence_async_global(void)
 __device__ __forceinline__ void nb_prefetch_bulk(const void *from, int n_byte)
 {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
-}
-
-// Makes ordinary writes to shared memory visible to wgmma.
-__device__ __forceinline__ void nb_fence_async(void)
-{
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 template <int N> __device__ __forceinline__ void nb_registers_more(void)
