@@ -31,22 +31,12 @@ __device__ static norm_ahead load_norm(const nb_single_args &p, const float *wei
     return a;
 }
 
-// Four bf16 values as e4m3.
-__device__ __forceinline__ static uint32_t codes_of(uint2 v, float inverse)
-{
-    uint32_t low =
-        nb_e4m3x2_from_f32(nb_f32_from_bits(v.x << 16) * inverse, nb_f32_from_bits(v.x & 0xffff0000u) * inverse);
-    return low |
-           nb_e4m3x2_from_f32(nb_f32_from_bits(v.y << 16) * inverse, nb_f32_from_bits(v.y & 0xffff0000u) * inverse)
-               << 16;
-}
-
 // Four values of the input, in both formats.
 __device__ __forceinline__ static void store_input(nb_single_shared *sh, int at, float4 v, float inverse)
 {
     uint2 b = {nb_pack_bf16x2(v.x, v.y), nb_pack_bf16x2(v.z, v.w)};
     *(uint2 *)&sh->x[1][at] = b;
-    *(uint32_t *)&sh->x[0][at / 2] = codes_of(b, inverse);
+    *(uint32_t *)&sh->x[0][at / 2] = nb_input_codes(b.x, inverse) | nb_input_codes(b.y, inverse) << 16;
 }
 
 // RMS norm of the residual stream; zeros up to the next full pair of k tiles.
@@ -79,8 +69,10 @@ __device__ static void rescale_input(nb_single_shared *sh, float inverse)
 {
     nb_single_sync();
 #pragma unroll 1
-    for (int i = threadIdx.x; i < NB_SINGLE_X_MAX / 4; i += THREADS)
-        ((uint32_t *)sh->x[0])[i] = codes_of(((const uint2 *)sh->x[1])[i], inverse);
+    for (int i = threadIdx.x; i < NB_SINGLE_X_MAX / 4; i += THREADS) {
+        uint2 b = ((const uint2 *)sh->x[1])[i];
+        ((uint32_t *)sh->x[0])[i] = nb_input_codes(b.x, inverse) | nb_input_codes(b.y, inverse) << 16;
+    }
     nb_single_sync();
 }
 
