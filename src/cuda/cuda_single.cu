@@ -136,11 +136,11 @@ __device__ static void delta(const nb_single_args &p, nb_single_shared *sh, cons
     nb_gdn_gate<32>(g, &item);
     item.b = __ldcg(g.ba + item.head), item.a = __ldcg(g.ba + g.n_value_head + item.head);
     if (c < nb_gdn_stage<32>::n_channel)
-        *(uint4 *)&sh->delta.stage.now[c] =
+        *(uint4 *)&sh->annex.mixer.delta.stage.now[c] =
             __ldcg((const uint4 *)(g.qkv + (int64_t)item.seq.tok_first * n_channel + nb_gdn_channel<32>(g, item, c)));
     asm volatile("cp.async.wait_group 0;" ::: "memory");
     nb_single_sync();
-    nb_gdn_run_item<32>(g, item, &sh->delta.stage, &sh->delta.work);
+    nb_gdn_run_item<32>(g, item, &sh->annex.mixer.delta.stage, &sh->annex.mixer.delta.work);
 }
 
 // The output projection's input: what delta() left, by the heads' scales.
@@ -190,7 +190,7 @@ __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh
 {
     if (l.kind == NB_LAYER_FULL_ATTENTION || (int)blockIdx.x >= p.gdn.n_value_head * (NB_GDN_DIM / 32)) return;
     nb_cuda_gdn g = gdn_of(p, l, &sh->gdn_seq);
-    nb_gdn_fetch_state<32>(g, nb_gdn_open<32>(g, blockIdx.x), &sh->delta.stage);
+    nb_gdn_fetch_state<32>(g, nb_gdn_open<32>(g, blockIdx.x), &sh->annex.mixer.delta.stage);
     asm volatile("cp.async.commit_group;");
 }
 
@@ -212,8 +212,9 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
         sh->rope[threadIdx.x] = make_float2(c * p.attention.rope_factor, s * p.attention.rope_factor);
     }
     if (threadIdx.x == 0) {
-        for (int i = 0; i < NB_SINGLE_DEPTH; i++)
-            nb_barrier_init(&sh->full[i], 1), nb_barrier_init(&sh->empty[i], WARPS);
+        for (int i = 0; i < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX; i++) nb_barrier_init(&sh->full[i], 1);
+        for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_barrier_init(&sh->empty[i], WARPS);
+        nb_barrier_init(&sh->gate_read, WARPS), nb_barrier_init(&sh->down_read, WARPS);
         for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_barrier_init(&sh->gate_full[i], 1);
         nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         nb_barrier_init_done();
@@ -224,7 +225,7 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
 
 template <int KIND> __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_single_shared *sh)
 {
-    nb_single_place at = {0, 0};
+    nb_single_place at = {};
     nb_single_barrier barrier;
     uint32_t epoch = 1 + (uint32_t)nb_single_barrier_open(&barrier, p.barrier);
     nb_single_fetch_layer(p, sh, 0);
@@ -239,6 +240,7 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
         nb_single_sync(); // the layer is here
         const nb_cuda_layer &l = sh->layer[i & 1];
         bool gdn = l.kind != NB_LAYER_FULL_ATTENTION;
+        nb_single_begin_layer(&at, i);
 #pragma unroll 1
         for (int stage = 0; stage < 2; stage++) { // into the mixer, out of it: one copy of product()'s code for both
             const nb_cuda_matrix *m = stage == 0 ? (gdn ? &l.qkv : &l.q) : (gdn ? &l.out : &l.o);
@@ -254,6 +256,7 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
                     nb_single_wait(&barrier), attention(p, sh, l, &barrier);
                 nb_single_arrive(&barrier), nb_single_wait(&barrier);
                 mixer_input(p, sh, gdn, inverse_of(*m));
+                nb_single_leave_annex(&at);
             }
             product(&at, sh, m, stage ? 1 : gdn ? 2 : 3, p.output[stage ? (int)NB_SINGLE_STAGE_OUT : !gdn], epoch);
             if (stage == 0) nb_single_arrive(&barrier);

@@ -1,4 +1,9 @@
-// The machinery of the persistent kernel: shared memory, the ring of static weights, packets, the grid barrier.
+// The machinery of the persistent kernel: shared memory, the ring of static weights and its annex, packets, the grid
+// barrier.
+//
+// Static weights come in stages of eight slots, in the order of their use. Most go through the ring. It is full when a
+// layer begins, and the next of the layer's first stages go to the annex: memory that the experts' weights have left and
+// will not want before the layer's own are chosen. So the memory is busy while the layer before comes to its end.
 #ifndef NB_CUDA_SINGLE_CUH
 #define NB_CUDA_SINGLE_CUH
 
@@ -30,14 +35,31 @@ typedef struct nb_single_delta {
     nb_gdn_workspace work;
 } nb_single_delta;
 
+typedef struct nb_single_experts { // the chosen ones' weights: row tiles of gate and up, one of down of all groups
+    uint8_t gate[NB_SINGLE_GATE_MAX][NB_SINGLE_GATE_BYTES];
+    uint8_t down[NB_SINGLE_DOWN_BYTES];
+} nb_single_experts;
+
+typedef union __align__(128) nb_single_mixer {
+    nb_single_delta delta;
+    nb_single_team team[2];
+} nb_single_mixer;
+
+enum {
+    NB_SINGLE_ANNEX = (sizeof(nb_single_experts) - sizeof(nb_single_mixer)) / NB_SINGLE_STAGE_BYTES, // stages
+    NB_SINGLE_ANNEX_GATE = (NB_SINGLE_GATE_MAX * NB_SINGLE_GATE_BYTES - sizeof(nb_single_mixer)) /
+                           NB_SINGLE_STAGE_BYTES, // of them where down's weights do not lie
+};
+
 typedef struct nb_single_shared {
     __align__(128) uint8_t ring[NB_SINGLE_DEPTH][NB_SINGLE_STAGE_BYTES];
     union {
-        __align__(128) uint8_t gate[NB_SINGLE_GATE_MAX][NB_SINGLE_GATE_BYTES];
-        nb_single_delta delta;
-        nb_single_team team[2];
+        __align__(128) nb_single_experts experts;
+        struct {
+            nb_single_mixer mixer;
+            uint8_t stage[NB_SINGLE_ANNEX][NB_SINGLE_STAGE_BYTES];
+        } annex;
     };
-    __align__(128) uint8_t down[NB_SINGLE_DOWN_BYTES];
     __align__(16) uint16_t x[2][NB_SINGLE_X_MAX]; // the input of a product: e4m3 in bytes; bf16
     float red[NB_SINGLE_ROWS_MAX][NB_SINGLE_WARPS][16];
     __align__(16) nb_cuda_layer layer[2]; // by the layer's parity
@@ -49,7 +71,8 @@ typedef struct nb_single_shared {
     float2 rope[NB_SINGLE_HEAD_MAX / 2];
     nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
     nb_attention_seq attention_seq;
-    uint64_t full[NB_SINGLE_DEPTH], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
+    uint64_t full[NB_SINGLE_DEPTH + NB_SINGLE_ANNEX], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
+    uint64_t gate_read, down_read; // by all warps: the annex is free up to NB_SINGLE_ANNEX_GATE; as a whole
 } nb_single_shared;
 static_assert(NB_SINGLE_REGISTERS_FEEDER + 2 * NB_SINGLE_REGISTERS <=
                   3 * nb_registers_launched(NB_SINGLE_THREADS + NB_WARPGROUP),
@@ -92,34 +115,95 @@ __device__ __forceinline__ void nb_copy_weights(void *to, const void *from, int 
         : "memory");
 }
 
-// The ring's feeder, one thread: all static matrices in order, the row tiles of this block, eight slots a stage.
+// How far a warp, or the feeder, has come in the order of stages.
+typedef struct nb_single_place {
+    int stage, parity; // of the ring
+    int unit, layer;   // stages that the layer has had
+} nb_single_place;
+
+__device__ __forceinline__ bool nb_single_in_annex(int stage)
+{
+    return stage >= NB_SINGLE_DEPTH;
+}
+
+// The next stage, and the parity of its barriers' phase.
+__device__ __forceinline__ int nb_single_next(nb_single_place *at, int *parity)
+{
+    int annex = at->unit++ - NB_SINGLE_DEPTH, stage = at->stage;
+    *parity = at->layer & 1;
+    if ((unsigned)annex < (unsigned)NB_SINGLE_ANNEX) return NB_SINGLE_DEPTH + annex;
+    *parity = at->parity;
+    if (++at->stage == NB_SINGLE_DEPTH) at->stage = 0, at->parity ^= 1;
+    return stage;
+}
+
+__device__ __forceinline__ uint8_t *nb_single_stage(nb_single_shared *sh, int stage)
+{
+    return nb_single_in_annex(stage) ? sh->annex.stage[stage - NB_SINGLE_DEPTH] : sh->ring[stage];
+}
+
+__device__ __forceinline__ void nb_single_begin_layer(nb_single_place *at, int layer)
+{
+    at->unit = 0, at->layer = layer;
+}
+
+// The layer's second product goes through the ring alone.
+__device__ __forceinline__ void nb_single_leave_annex(nb_single_place *at)
+{
+    at->unit = NB_SINGLE_DEPTH + NB_SINGLE_ANNEX;
+}
+
+// What the layer did not need of the annex counts as full: each of its barriers has one phase a layer.
+__device__ inline void nb_single_skip_annex(nb_single_shared *sh, const nb_single_place &at)
+{
+    for (int i = max(at.unit - (int)NB_SINGLE_DEPTH, 0); i < NB_SINGLE_ANNEX; i++)
+        nb_barrier_arrive(&sh->full[NB_SINGLE_DEPTH + i]);
+}
+
+// The next stage, when it may be written.
+__device__ inline int nb_single_claim(nb_single_shared *sh, nb_single_place *at)
+{
+    int parity, stage = nb_single_next(at, &parity);
+    if (!nb_single_in_annex(stage))
+        nb_barrier_wait(&sh->empty[stage], parity ^ 1);
+    else
+        nb_barrier_wait(stage < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX_GATE ? &sh->gate_read : &sh->down_read, parity ^ 1);
+    return stage;
+}
+
+// The ring's feeder, one thread: all static matrices in order, the row tiles of this block, eight slots a stage. A
+// layer has two products; the second one's stages are of the ring alone.
 __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared *sh)
 {
     nb_single_strand next = p.strand[0];
-    int row_tile = 0, stage = 0, parity = 1;
+    nb_single_place at = {};
+    int row_tile = 0, n_product = 0;
 #pragma unroll 1
     for (int i = 0; i < p.n_strand; i++) {
         nb_single_strand s = next;
         next = p.strand[min(i + 1, p.n_strand - 1)];
-        if (s.first == 0) row_tile = blockIdx.x;
+        if (s.first == 0) {
+            row_tile = blockIdx.x;
+            if (n_product % 2 == 0)
+                nb_single_begin_layer(&at, n_product / 2);
+            else
+                nb_single_skip_annex(sh, at), nb_single_leave_annex(&at);
+            n_product++;
+        }
 #pragma unroll 1
         for (; row_tile < s.first + s.n_row_tile; row_tile += gridDim.x)
 #pragma unroll 1
             for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_WARPS) {
                 int n = min((int)NB_SINGLE_WARPS, s.n_slot - slot), scales = s.kind == NB_KIND_NVFP4 ? n * 128 : 0;
-                int64_t at = (int64_t)(row_tile - s.first) * s.n_slot + slot;
-                nb_barrier_wait(&sh->empty[stage], parity);
+                int64_t from = (int64_t)(row_tile - s.first) * s.n_slot + slot;
+                int stage = nb_single_claim(sh, &at);
+                uint8_t *to = nb_single_stage(sh, stage);
                 nb_barrier_expect(&sh->full[stage], n * 1024 + scales);
-                nb_copy_weights(sh->ring[stage], s.data + at * 64, n * 1024, &sh->full[stage]);
-                if (scales) nb_copy_weights(sh->ring[stage] + 8192, s.scale + at * 32, scales, &sh->full[stage]);
-                if (++stage == NB_SINGLE_DEPTH) stage = 0, parity ^= 1;
+                nb_copy_weights(to, s.data + from * 64, n * 1024, &sh->full[stage]);
+                if (scales) nb_copy_weights(to + 8192, s.scale + from * 32, scales, &sh->full[stage]);
             }
     }
 }
-
-typedef struct nb_single_place { // in the ring, of the warps that compute
-    int stage, parity;
-} nb_single_place;
 
 // Slots that a warp multiplies at a time, so that their latencies hide behind each other: what the registers hold.
 constexpr int nb_single_at_once(int kind)
@@ -229,11 +313,6 @@ __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4
     if (lane % 4 == 0) red[lane / 4] = acc[0][0] + acc[1][0], red[lane / 4 + 8] = acc[0][2] + acc[1][2];
 }
 
-__device__ __forceinline__ void nb_single_next(nb_single_place *at)
-{
-    if (++at->stage == NB_SINGLE_DEPTH) at->stage = 0, at->parity ^= 1;
-}
-
 // The stages are free again as soon as the warp has its slots in registers.
 template <int KIND>
 __device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
@@ -242,9 +321,11 @@ __device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_
 {
     int warp = threadIdx.x >> 5, at = KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024;
     nb_single_piece<KIND> p[nb_single_at_once(KIND)];
-    bool in_row = stage[nb_single_at_once(KIND) - 1] == stage[0] + nb_single_at_once(KIND) - 1;
+    const uint8_t *first = nb_single_stage(sh, stage[0]);
+    bool in_row = nb_single_stage(sh, stage[nb_single_at_once(KIND) - 1]) ==
+                  first + (nb_single_at_once(KIND) - 1) * NB_SINGLE_STAGE_BYTES;
     if (n_stage == nb_single_at_once(KIND) && in_row && u + (n_stage - 1) * (int)NB_SINGLE_WARPS < n_slot) {
-        const uint8_t *data = sh->ring[stage[0]] + at, *scale = sh->ring[stage[0]] + 8192 + warp * 128;
+        const uint8_t *data = first + at, *scale = first + 8192 + warp * 128;
 #pragma unroll
         for (int i = 0; i < nb_single_at_once(KIND); i++)
             nb_single_read<KIND>(&p[i], data + i * NB_SINGLE_STAGE_BYTES, scale + i * NB_SINGLE_STAGE_BYTES, x,
@@ -252,13 +333,14 @@ __device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_
     } else {
 #pragma unroll
         for (int i = 0; i < nb_single_at_once(KIND); i++) {
-            const uint8_t *data = sh->ring[stage[i]];
+            const uint8_t *data = nb_single_stage(sh, stage[i]);
             int at_u = u + i * NB_SINGLE_WARPS;
             nb_single_read<KIND>(&p[i], data + at, data + 8192 + warp * 128, x, at_u, at_u < n_slot);
         }
     }
     __syncwarp();
-    if ((int)(threadIdx.x & 31) < n_stage) nb_barrier_arrive(&sh->empty[nb_single_pick(stage)]);
+    int mine = nb_single_pick(stage);
+    if ((int)(threadIdx.x & 31) < n_stage && !nb_single_in_annex(mine)) nb_barrier_arrive(&sh->empty[mine]);
     nb_single_multiply_all<KIND>(acc, m, row_tile, u, p, n_slot);
 }
 
@@ -273,20 +355,20 @@ __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_singl
     float acc[2][4] = {};
 #pragma unroll 1
     for (int first = 0; first < n_slot; first += n_once * NB_SINGLE_WARPS) {
-        int u = first + warp, stage[NB_SINGLE_AT_ONCE];
+        int u = first + warp, stage[NB_SINGLE_AT_ONCE], parity[NB_SINGLE_AT_ONCE];
         int n_stage = min(n_once, (n_slot - first + NB_SINGLE_WARPS - 1) / NB_SINGLE_WARPS);
+        stage[0] = nb_single_next(at, &parity[0]);
+#pragma unroll
+        for (int i = 1; i < NB_SINGLE_AT_ONCE; i++) {
+            stage[i] = stage[0], parity[i] = parity[0];
+            if (i < n_stage) stage[i] = nb_single_next(at, &parity[i]);
+        }
         bool full;
         do { // all at once: one answer takes as long as four
-            nb_single_place p = *at;
             full = true;
 #pragma unroll
-            for (int i = 0; i < NB_SINGLE_AT_ONCE; i++) {
-                stage[i] = p.stage;
-                if (i < n_stage) full &= nb_barrier_passed(&sh->full[p.stage], p.parity), nb_single_next(&p);
-            }
+            for (int i = 0; i < NB_SINGLE_AT_ONCE; i++) full &= nb_barrier_passed(&sh->full[stage[i]], parity[i]);
         } while (!full);
-        at->stage += n_stage;
-        if (at->stage >= NB_SINGLE_DEPTH) at->stage -= NB_SINGLE_DEPTH, at->parity ^= 1;
         switch (kind) {
         case NB_KIND_BF16:
             nb_single_stages<NB_KIND_BF16>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]);

@@ -149,10 +149,10 @@ __device__ static void attend_as(const nb_cuda_attention &a, nb_single_team *tea
 __device__ static void attend(const nb_cuda_attention &a, nb_single_shared *sh)
 {
     switch (a.d_head + a.fp8) {
-    case 128: attend_as<128, false>(a, sh->team, sh->rope); break;
-    case 129: attend_as<128, true>(a, sh->team, sh->rope); break;
-    case 256: attend_as<256, false>(a, sh->team, sh->rope); break;
-    default: attend_as<256, true>(a, sh->team, sh->rope); break;
+    case 128: attend_as<128, false>(a, sh->annex.mixer.team, sh->rope); break;
+    case 129: attend_as<128, true>(a, sh->annex.mixer.team, sh->rope); break;
+    case 256: attend_as<256, false>(a, sh->annex.mixer.team, sh->rope); break;
+    default: attend_as<256, true>(a, sh->annex.mixer.team, sh->rope); break;
     }
 }
 

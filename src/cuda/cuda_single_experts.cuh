@@ -113,13 +113,20 @@ __device__ static void copy_experts(const nb_single_args &p, nb_single_shared *s
     if (i < n_mine) {
         if (lane != 0) return;
         nb_barrier_expect(&sh->gate_full[i], tile_bytes<KIND>(x.gate_up));
-        copy_tile<KIND>(sh->gate[i], shared ? l.shared_gate_up : x.gate_up, shared ? 0 : e * x.gate_up_data,
+        copy_tile<KIND>(sh->experts.gate[i], shared ? l.shared_gate_up : x.gate_up, shared ? 0 : e * x.gate_up_data,
                         shared ? 0 : e * x.gate_up_scale, q % n_tile, &sh->gate_full[i]);
     } else if (down_tile < x.down.n_row_tile) {
         nb_barrier_expect(&sh->down_full, tile_bytes<KIND>(x.down));
-        copy_tile<KIND>(sh->down + group * tile_bytes<KIND>(x.down), shared ? l.shared_down : x.down,
+        copy_tile<KIND>(sh->experts.down + group * tile_bytes<KIND>(x.down), shared ? l.shared_down : x.down,
                         shared ? 0 : e * x.down_data, shared ? 0 : e * x.down_scale, down_tile, &sh->down_full);
     }
+}
+
+// The warp has read what the barrier stands for.
+__device__ __forceinline__ static void leave(uint64_t *read)
+{
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) nb_barrier_arrive(read);
 }
 
 template <int KIND> __device__ __forceinline__ static int piece_count(const nb_cuda_matrix &m)
@@ -162,14 +169,15 @@ __device__ static void gate_up(const nb_single_args &p, nb_single_shared *sh, co
         for (int u = warp; u < n_piece; u += 2 * WARPS) {
             nb_single_piece<KIND> a, b;
             bool two = u + WARPS < n_piece;
-            read_piece<KIND>(&a, x.gate_up, sh->gate[i], sh->x[1], u, true);
-            read_piece<KIND>(&b, x.gate_up, sh->gate[i], sh->x[1], two ? u + WARPS : u, two);
+            read_piece<KIND>(&a, x.gate_up, sh->experts.gate[i], sh->x[1], u, true);
+            read_piece<KIND>(&b, x.gate_up, sh->experts.gate[i], sh->x[1], two ? u + WARPS : u, two);
             nb_single_multiply<KIND>(y[0], a), nb_single_multiply<KIND>(y[1], b);
         }
 #pragma unroll
         for (int c = 0; c < 4; c++) y[0][0][c] += y[1][0][c], y[0][1][c] += y[1][1][c];
         nb_single_store(sh->red[i][warp], y[0]);
     }
+    leave(&sh->gate_read);
     nb_copies_wait(); // the next layer's description
     nb_single_sync();
     if (my_tile >= n_mine) return;
@@ -197,7 +205,7 @@ __device__ static void down_tiles(const nb_single_args &p, nb_single_shared *sh,
         for (int i = 0; i < DOWN_AT_ONCE; i++) {
             int q = min(first + i * WARPS, n_all - 1), g = (int)(((float)q + 0.5f) * per); // q / n_piece
             weight[i] = sh->weight[g];
-            read_piece<KIND>(&piece[i], m, sh->down + g * tile_bytes<KIND>(m), inter + g * p.inter_stride,
+            read_piece<KIND>(&piece[i], m, sh->experts.down + g * tile_bytes<KIND>(m), inter + g * p.inter_stride,
                              q - g * n_piece, first + i * WARPS < n_all);
         }
 #pragma unroll
@@ -216,7 +224,10 @@ __device__ static void down(const nb_single_args &p, nb_single_shared *sh, const
                             uint32_t epoch)
 {
     int warp = threadIdx.x >> 5, n_group = p.route.top_k + p.route.has_shared, row = blockIdx.x * 16 + threadIdx.x;
-    if ((int)blockIdx.x >= l.experts.down.n_row_tile) return;
+    if ((int)blockIdx.x >= l.experts.down.n_row_tile) {
+        leave(&sh->down_read);
+        return;
+    }
     uint16_t *inter = sh->x[0];
     float total[2][4] = {};
     constexpr int n_load =
@@ -235,6 +246,7 @@ __device__ static void down(const nb_single_args &p, nb_single_shared *sh, const
     nb_barrier_wait(&sh->down_full, i_layer & 1);
     nb_single_sync();
     down_tiles<KIND>(p, sh, l, inter, total);
+    leave(&sh->down_read);
     nb_single_store(sh->red[0][warp], total);
     nb_single_sync();
     if (threadIdx.x >= 16 || row >= p.d_model) return;
