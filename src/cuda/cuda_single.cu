@@ -223,7 +223,8 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
     __syncthreads();
 }
 
-template <int KIND> __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_single_shared *sh)
+template <int KIND, int D, bool FP8>
+__device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_single_shared *sh)
 {
     nb_single_place at = {};
     nb_single_barrier barrier;
@@ -253,7 +254,7 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
                 if (gdn)
                     delta(p, sh, l, &barrier);
                 else
-                    nb_single_wait(&barrier), attention(p, sh, l, &barrier);
+                    nb_single_wait(&barrier), attention<D, FP8>(p, sh, l, &barrier);
                 nb_single_arrive(&barrier), nb_single_wait(&barrier);
                 mixer_input(p, sh, gdn, inverse_of(*m));
                 nb_single_leave_annex(&at);
@@ -275,7 +276,8 @@ template <int KIND> __device__ __forceinline__ static void run_layers(const nb_s
 
 #endif
 
-template <int KIND>
+// One kernel for each kind of experts and of attention: code that is not used would cost registers too.
+template <int KIND, int D, bool FP8>
 __global__ void __launch_bounds__(THREADS + NB_WARPGROUP, 1) single_kernel(const __grid_constant__ nb_single_args p)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -288,14 +290,23 @@ __global__ void __launch_bounds__(THREADS + NB_WARPGROUP, 1) single_kernel(const
         if (threadIdx.x == THREADS) nb_single_feed(p, sh);
     } else {
         nb_single_registers<true>();
-        run_layers<KIND>(p, sh);
+        run_layers<KIND, D, FP8>(p, sh);
     }
 #endif
 }
 
+typedef void single_fn(const nb_single_args);
+
+template <int KIND> static single_fn *kernel_of(const nb_cuda_attention *a)
+{
+    if (a->d_head == 128) return a->fp8 ? single_kernel<KIND, 128, true> : single_kernel<KIND, 128, false>;
+    return a->fp8 ? single_kernel<KIND, 256, true> : single_kernel<KIND, 256, false>;
+}
+
 int nb_cuda_single_run(const nb_cuda_launch *at, const nb_single_args *p, int kind, nb_error *err)
 {
-    auto kernel = kind == NB_KIND_NVFP4 ? single_kernel<NB_KIND_NVFP4> : single_kernel<NB_KIND_BF16>;
+    single_fn *kernel =
+        kind == NB_KIND_NVFP4 ? kernel_of<NB_KIND_NVFP4>(&p->attention) : kernel_of<NB_KIND_BF16>(&p->attention);
     return nb_cuda_start(at, kernel, at->n_sm, THREADS + NB_WARPGROUP, sizeof(nb_single_shared), err, *p);
 }
 

@@ -153,9 +153,11 @@ __device__ __forceinline__ void nb_single_leave_annex(nb_single_place *at)
     at->unit = NB_SINGLE_DEPTH + NB_SINGLE_ANNEX;
 }
 
-// What the layer did not need of the annex counts as full: each of its barriers has one phase a layer.
+// What the layer did not need of the annex counts as full, when the layer before has read its own: each of its barriers
+// has one phase a layer.
 __device__ inline void nb_single_skip_annex(nb_single_shared *sh, const nb_single_place &at)
 {
+    nb_barrier_wait(&sh->gate_read, (at.layer & 1) ^ 1);
     for (int i = max(at.unit - (int)NB_SINGLE_DEPTH, 0); i < NB_SINGLE_ANNEX; i++)
         nb_barrier_arrive(&sh->full[NB_SINGLE_DEPTH + i]);
 }

@@ -109,7 +109,7 @@ __device__ static void prepare_heads(const nb_cuda_attention &a, nb_single_team 
 
 // A team's pages of one KV head; sums to part.
 template <int D, bool FP8>
-__device__ static void attend_as(const nb_cuda_attention &a, nb_single_team *teams, const float2 *rope)
+__device__ static void attend(const nb_cuda_attention &a, nb_single_team *teams, const float2 *rope)
 {
     int i_team = threadIdx.x / NB_TEAM_THREADS, id = blockIdx.x * 2 + i_team, kv = id % a.n_kv_head,
         split = id / a.n_kv_head;
@@ -143,16 +143,6 @@ __device__ static void attend_as(const nb_cuda_attention &a, nb_single_team *tea
 #pragma unroll
         for (int m = 0; m < D / 64; m++)
             a.part[(at + column) * D + warp * (D / NB_TEAM_WARPS) + m * 16 + g + 8 * (c >> 1)] = st.o[m][c];
-    }
-}
-
-__device__ static void attend(const nb_cuda_attention &a, nb_single_shared *sh)
-{
-    switch (a.d_head + a.fp8) {
-    case 128: attend_as<128, false>(a, sh->annex.mixer.team, sh->rope); break;
-    case 129: attend_as<128, true>(a, sh->annex.mixer.team, sh->rope); break;
-    case 256: attend_as<256, false>(a, sh->annex.mixer.team, sh->rope); break;
-    default: attend_as<256, true>(a, sh->annex.mixer.team, sh->rope); break;
     }
 }
 
@@ -202,12 +192,13 @@ __device__ static void add_splits(const nb_cuda_attention &a, nb_single_shared *
 }
 
 // Stages of full attention between its projections, with a barrier of their own.
+template <int D, bool FP8>
 __device__ static void attention(const nb_single_args &p, nb_single_shared *sh, const nb_cuda_layer &l,
                                  nb_single_barrier *barrier)
 {
     nb_cuda_attention a = attention_of(p, l);
     a.seq = &sh->attention_seq;
-    attend(a, sh);
+    attend<D, FP8>(a, sh->annex.mixer.team, sh->rope);
     nb_single_arrive(barrier), nb_single_wait(barrier);
     add_splits(a, sh);
 }
