@@ -214,7 +214,7 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
     if (threadIdx.x == 0) {
         for (int i = 0; i < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX; i++) nb_barrier_init(&sh->full[i], 1);
         for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_barrier_init(&sh->empty[i], WARPS);
-        nb_barrier_init(&sh->gate_read, WARPS), nb_barrier_init(&sh->down_read, WARPS);
+        nb_barrier_init(&sh->piece, 1), nb_barrier_init(&sh->gate_read, WARPS), nb_barrier_init(&sh->down_read, WARPS);
         for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_barrier_init(&sh->gate_full[i], 1);
         nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         nb_barrier_init_done();

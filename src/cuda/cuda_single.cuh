@@ -1,9 +1,10 @@
 // The machinery of the persistent kernel: shared memory, the ring of static weights and its annex, packets, the grid
 // barrier.
 //
-// Static weights come in stages of eight slots, in the order of their use. Most go through the ring. It is full when a
-// layer begins, and the next of the layer's first stages go to the annex: memory that the experts' weights have left and
-// will not want before the layer's own are chosen. So the memory is busy while the layer before comes to its end.
+// Static weights come in stages of up to 32 slots of a row tile, in the order of their use. Most go through the ring. It
+// is full when a layer begins, and the layer's next stages go to the annex: memory that the experts' weights of the
+// layer before have left and that the layer's own will not want before they are chosen. What is wanted later only comes
+// piece by piece, since a long queue at the memory would delay the blocks' words to each other.
 #ifndef NB_CUDA_SINGLE_CUH
 #define NB_CUDA_SINGLE_CUH
 
@@ -17,9 +18,14 @@ enum {
     NB_SINGLE_THREADS = NB_SINGLE_WARPS * 32, // that compute; one more warpgroup feeds the ring, by one thread
     NB_SINGLE_REGISTERS = 240, // of a thread that computes; a warpgroup can give registers, a warp cannot
     NB_SINGLE_REGISTERS_FEEDER = 24,
-    NB_SINGLE_DEPTH = 8,              // stages of the ring
-    NB_SINGLE_STAGE_BYTES = 9 * 1024, // a slot of 1 KiB for each warp, and NVFP4's scales
-    NB_SINGLE_AT_ONCE = 4,            // slots that a warp multiplies at a time, at most
+    NB_SINGLE_DEPTH = 2,   // stages of the ring
+    NB_SINGLE_AT_ONCE = 4, // slots that a warp multiplies at a time, at most
+    NB_SINGLE_SLOTS = NB_SINGLE_AT_ONCE * NB_SINGLE_WARPS, // of a stage
+    NB_SINGLE_SLOT_BYTES = 1024,
+    NB_SINGLE_SCALE_BYTES = 128, // of a slot of NVFP4
+    NB_SINGLE_SCALES_AT = NB_SINGLE_SLOTS * NB_SINGLE_SLOT_BYTES, // in a stage
+    NB_SINGLE_STAGE_BYTES = NB_SINGLE_SLOTS * (NB_SINGLE_SLOT_BYTES + NB_SINGLE_SCALE_BYTES),
+    NB_SINGLE_PIECE = 8, // slots: about what an SM's share of the memory's rate brings in its latency
     NB_SINGLE_HEAD_MAX = 256,
 };
 
@@ -72,6 +78,7 @@ typedef struct nb_single_shared {
     nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
     nb_attention_seq attention_seq;
     uint64_t full[NB_SINGLE_DEPTH + NB_SINGLE_ANNEX], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
+    uint64_t piece; // of what comes piece by piece
     uint64_t gate_read, down_read; // by all warps: the annex is free up to NB_SINGLE_ANNEX_GATE; as a whole
 } nb_single_shared;
 static_assert(NB_SINGLE_REGISTERS_FEEDER + 2 * NB_SINGLE_REGISTERS <=
@@ -173,13 +180,42 @@ __device__ inline int nb_single_claim(nb_single_shared *sh, nb_single_place *at)
     return stage;
 }
 
-// The ring's feeder, one thread: all static matrices in order, the row tiles of this block, eight slots a stage. A
-// layer has two products; the second one's stages are of the ring alone.
+// n slots of a strand.
+typedef struct nb_single_part {
+    const uint4 *data;
+    const uint32_t *scale; // or NULL
+    int n;
+} nb_single_part;
+
+__device__ inline void nb_single_copy(uint8_t *to, const nb_single_part &p, int first, int n, uint64_t *full)
+{
+    nb_barrier_expect(full, n * (NB_SINGLE_SLOT_BYTES + (p.scale ? (int)NB_SINGLE_SCALE_BYTES : 0)));
+    nb_copy_weights(to + first * NB_SINGLE_SLOT_BYTES, p.data + first * (NB_SINGLE_SLOT_BYTES / 16),
+                    n * NB_SINGLE_SLOT_BYTES, full);
+    if (p.scale)
+        nb_copy_weights(to + NB_SINGLE_SCALES_AT + first * NB_SINGLE_SCALE_BYTES,
+                        p.scale + first * (NB_SINGLE_SCALE_BYTES / 4), n * NB_SINGLE_SCALE_BYTES, full);
+}
+
+// Fills a stage, one piece behind the other. parity: of the pieces' barrier.
+__device__ inline void nb_single_trickle(nb_single_shared *sh, int stage, const nb_single_part &p, int *parity)
+{
+    uint8_t *to = nb_single_stage(sh, stage);
+#pragma unroll 1
+    for (int i = 0; i < p.n; i += NB_SINGLE_PIECE, *parity ^= 1) {
+        nb_single_copy(to, p, i, min((int)NB_SINGLE_PIECE, p.n - i), &sh->piece);
+        nb_barrier_wait(&sh->piece, *parity);
+    }
+    nb_barrier_arrive(&sh->full[stage]);
+}
+
+// The ring's feeder, one thread: all static matrices in order, the row tiles of this block. A layer has two products;
+// what is wanted of the first one behind the annex is wanted at once.
 __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared *sh)
 {
     nb_single_strand next = p.strand[0];
     nb_single_place at = {};
-    int row_tile = 0, n_product = 0;
+    int row_tile = 0, n_product = 0, parity = 0;
 #pragma unroll 1
     for (int i = 0; i < p.n_strand; i++) {
         nb_single_strand s = next;
@@ -195,14 +231,17 @@ __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared 
 #pragma unroll 1
         for (; row_tile < s.first + s.n_row_tile; row_tile += gridDim.x)
 #pragma unroll 1
-            for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_WARPS) {
-                int n = min((int)NB_SINGLE_WARPS, s.n_slot - slot), scales = s.kind == NB_KIND_NVFP4 ? n * 128 : 0;
+            for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_SLOTS) {
                 int64_t from = (int64_t)(row_tile - s.first) * s.n_slot + slot;
+                nb_single_part part = {s.data + from * (NB_SINGLE_SLOT_BYTES / 16),
+                                       s.kind == NB_KIND_NVFP4 ? s.scale + from * (NB_SINGLE_SCALE_BYTES / 4) : NULL,
+                                       min((int)NB_SINGLE_SLOTS, s.n_slot - slot)};
+                bool urgent = n_product % 2 == 1 && at.unit >= NB_SINGLE_DEPTH + NB_SINGLE_ANNEX;
                 int stage = nb_single_claim(sh, &at);
-                uint8_t *to = nb_single_stage(sh, stage);
-                nb_barrier_expect(&sh->full[stage], n * 1024 + scales);
-                nb_copy_weights(to, s.data + from * 64, n * 1024, &sh->full[stage]);
-                if (scales) nb_copy_weights(to + 8192, s.scale + from * 32, scales, &sh->full[stage]);
+                if (urgent)
+                    nb_single_copy(nb_single_stage(sh, stage), part, 0, part.n, &sh->full[stage]);
+                else
+                    nb_single_trickle(sh, stage, part, &parity);
             }
     }
 }
@@ -211,15 +250,6 @@ __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared 
 constexpr int nb_single_at_once(int kind)
 {
     return kind == NB_KIND_BF16 || kind == NB_KIND_FP8_A8 ? NB_SINGLE_AT_ONCE : NB_SINGLE_AT_ONCE / 2;
-}
-
-// The stage that lane i gives back.
-__device__ __forceinline__ int nb_single_pick(const int stage[NB_SINGLE_AT_ONCE])
-{
-    int lane = threadIdx.x & 31, s = stage[0];
-#pragma unroll
-    for (int i = 1; i < NB_SINGLE_AT_ONCE; i++) s = lane == i ? stage[i] : s;
-    return s;
 }
 
 // What a warp multiplies at a time, in registers: a unit, or half a BF16 tile, with its columns of x.
@@ -315,73 +345,60 @@ __device__ __forceinline__ void nb_single_store(float *red, const float acc[2][4
     if (lane % 4 == 0) red[lane / 4] = acc[0][0] + acc[1][0], red[lane / 4 + 8] = acc[0][2] + acc[1][2];
 }
 
-// The stages are free again as soon as the warp has its slots in registers.
+// A warp's slots of a stage, `n` slots of the row tile from `first` on. The stage is free again as soon as the warp has
+// the last of them in registers.
 template <int KIND>
-__device__ __forceinline__ void nb_single_stages(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int u,
-                                                 int n_slot, nb_single_shared *sh, const int stage[NB_SINGLE_AT_ONCE],
-                                                 int n_stage, const uint16_t *x)
+__device__ __forceinline__ void nb_single_slots(float acc[2][4], const nb_cuda_matrix &m, int row_tile, int first,
+                                                int n_slot, nb_single_shared *sh, int stage, const uint16_t *x)
 {
-    int warp = threadIdx.x >> 5, at = KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024;
-    nb_single_piece<KIND> p[nb_single_at_once(KIND)];
-    const uint8_t *first = nb_single_stage(sh, stage[0]);
-    bool in_row = nb_single_stage(sh, stage[nb_single_at_once(KIND) - 1]) ==
-                  first + (nb_single_at_once(KIND) - 1) * NB_SINGLE_STAGE_BYTES;
-    if (n_stage == nb_single_at_once(KIND) && in_row && u + (n_stage - 1) * (int)NB_SINGLE_WARPS < n_slot) {
-        const uint8_t *data = first + at, *scale = first + 8192 + warp * 128;
+    constexpr int at_once = nb_single_at_once(KIND), step = at_once * NB_SINGLE_WARPS;
+    int warp = threadIdx.x >> 5, n = min((int)NB_SINGLE_SLOTS, n_slot - first);
+    const uint8_t *from = nb_single_stage(sh, stage), *scale = from + NB_SINGLE_SCALES_AT + warp * NB_SINGLE_SCALE_BYTES,
+                  *data = from + (KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024);
+    nb_single_piece<KIND> p[at_once];
+#pragma unroll 1
+    for (int i = 0; i < n; i += step) {
+        auto read = [&](int k, bool in) {
+            int slot = i + k * NB_SINGLE_WARPS;
+            nb_single_read<KIND>(&p[k], data + slot * NB_SINGLE_SLOT_BYTES, scale + slot * NB_SINGLE_SCALE_BYTES, x,
+                                 first + slot + warp, in);
+        };
+        if (i + step <= n) // loads under no condition of their own
 #pragma unroll
-        for (int i = 0; i < nb_single_at_once(KIND); i++)
-            nb_single_read<KIND>(&p[i], data + i * NB_SINGLE_STAGE_BYTES, scale + i * NB_SINGLE_STAGE_BYTES, x,
-                                 u + i * NB_SINGLE_WARPS, true);
-    } else {
+            for (int k = 0; k < at_once; k++) read(k, true);
+        else
 #pragma unroll
-        for (int i = 0; i < nb_single_at_once(KIND); i++) {
-            const uint8_t *data = nb_single_stage(sh, stage[i]);
-            int at_u = u + i * NB_SINGLE_WARPS;
-            nb_single_read<KIND>(&p[i], data + at, data + 8192 + warp * 128, x, at_u, at_u < n_slot);
-        }
+            for (int k = 0; k < at_once; k++) read(k, i + k * NB_SINGLE_WARPS + warp < n);
+        __syncwarp();
+        if (i + step >= n && (threadIdx.x & 31) == 0 && !nb_single_in_annex(stage))
+            nb_barrier_arrive(&sh->empty[stage]);
+        nb_single_multiply_all<KIND>(acc, m, row_tile, first + i + warp, p, n_slot);
     }
-    __syncwarp();
-    int mine = nb_single_pick(stage);
-    if ((int)(threadIdx.x & 31) < n_stage && !nb_single_in_annex(mine)) nb_barrier_arrive(&sh->empty[mine]);
-    nb_single_multiply_all<KIND>(acc, m, row_tile, u, p, n_slot);
 }
 
-// A warp's part of a row tile, several stages at a time; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all
-// kinds: the kernel's code must stay in the instruction cache.
+// A warp's part of a row tile, a stage at a time; rows lane / 4 and + 8 of column 0 to red[16]. One loop for all kinds:
+// the kernel's code must stay in the instruction cache.
 __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix &m,
                                                    int row_tile, float *red)
 {
-    int kind = m.kind, warp = threadIdx.x >> 5;
+    int kind = m.kind;
     int n_slot = kind == NB_KIND_BF16 ? 2 * m.n_k_tile : kind == NB_KIND_NVFP4 ? m.n_k_tile / 2 : m.n_k_tile;
-    int n_once = nb_single_at_once(kind);
     float acc[2][4] = {};
 #pragma unroll 1
-    for (int first = 0; first < n_slot; first += n_once * NB_SINGLE_WARPS) {
-        int u = first + warp, stage[NB_SINGLE_AT_ONCE], parity[NB_SINGLE_AT_ONCE];
-        int n_stage = min(n_once, (n_slot - first + NB_SINGLE_WARPS - 1) / NB_SINGLE_WARPS);
-        stage[0] = nb_single_next(at, &parity[0]);
-#pragma unroll
-        for (int i = 1; i < NB_SINGLE_AT_ONCE; i++) {
-            stage[i] = stage[0], parity[i] = parity[0];
-            if (i < n_stage) stage[i] = nb_single_next(at, &parity[i]);
-        }
-        bool full;
-        do { // all at once: one answer takes as long as four
-            full = true;
-#pragma unroll
-            for (int i = 0; i < NB_SINGLE_AT_ONCE; i++) full &= nb_barrier_passed(&sh->full[stage[i]], parity[i]);
-        } while (!full);
+    for (int first = 0; first < n_slot; first += NB_SINGLE_SLOTS) {
+        int parity, stage = nb_single_next(at, &parity);
+        nb_barrier_wait(&sh->full[stage], parity);
         switch (kind) {
         case NB_KIND_BF16:
-            nb_single_stages<NB_KIND_BF16>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]);
+            nb_single_slots<NB_KIND_BF16>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[1]);
             break;
         case NB_KIND_FP8_A8:
-            nb_single_stages<NB_KIND_FP8_A8>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[0]);
+            nb_single_slots<NB_KIND_FP8_A8>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[0]);
             break;
         case NB_KIND_FP8_A16:
-            nb_single_stages<NB_KIND_FP8_A16>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]);
+            nb_single_slots<NB_KIND_FP8_A16>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[1]);
             break;
-        default: nb_single_stages<NB_KIND_NVFP4>(acc, m, row_tile, u, n_slot, sh, stage, n_stage, sh->x[1]); break;
+        default: nb_single_slots<NB_KIND_NVFP4>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[1]); break;
         }
     }
     nb_single_store(red, acc);
