@@ -125,8 +125,7 @@ __device__ __forceinline__ const uint8_t *nb_page_of(const nb_cuda_attention &p,
     return p.cache + (int64_t)page * p.page_bytes + kv * nb_head_bytes<D, FP8>();
 }
 
-template <int D, bool FP8>
-__device__ __forceinline__ void nb_load_k(nb_page_part<D, FP8> *part, const uint8_t *page)
+template <int D, bool FP8> __device__ __forceinline__ void nb_load_k(nb_page_part<D, FP8> *part, const uint8_t *page)
 {
     constexpr int size = FP8 ? 1 : 2;
     const uint8_t *from = page + (nb_k_row() * D + (threadIdx.x & 3) * 16) * size;
@@ -145,8 +144,7 @@ __device__ __forceinline__ void nb_load_v(nb_page_part<D, FP8> *part, const nb_c
 #pragma unroll
     for (int m = 0; m < D / 64; m++)
 #pragma unroll
-        for (int h = 0; h < 2; h++)
-            nb_load_16<FP8>(&part->v[m][h], from + (m * 16 + 8 * h) * NB_PAGE_TOKENS * size);
+        for (int h = 0; h < 2; h++) nb_load_16<FP8>(&part->v[m][h], from + (m * 16 + 8 * h) * NB_PAGE_TOKENS * size);
 }
 
 template <int D>

@@ -1,9 +1,9 @@
 // A decode step of one sequence as one persistent kernel: one block an SM. Between dependent stages, six a layer and
 // seven with full attention, lies a grid barrier where the next stage reads much, and packets that carry their own news
-// where it reads little: the residual stream, the router's logits, attention's splits and their sums. Static weights stream through a ring that runs
-// ahead over stages and layers; the experts' weights are on their way as soon as they are chosen. Serves the cards and
-// shapes that nb_cuda_single_make accepts; everything else runs as single kernels (cuda_step.cu). Called by
-// cuda_step.cu.
+// where it reads little: the residual stream, the router's logits, attention's splits and their sums. Static weights
+// stream through a ring that runs ahead over stages and layers; the experts' weights are on their way as soon as they
+// are chosen. Serves the cards and shapes that nb_cuda_single_make accepts; everything else runs as single kernels
+// (cuda_step.cu). Called by cuda_step.cu.
 #ifndef NB_CUDA_SINGLE_H
 #define NB_CUDA_SINGLE_H
 

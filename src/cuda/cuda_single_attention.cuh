@@ -299,11 +299,12 @@ __device__ static void add_splits(const nb_single_args &p, const nb_cuda_attenti
         column = lane % NB_ATTENTION_COLUMNS;
     split_sum(*all)[32] = (split_sum(*)[32]) & sh->red[0][0][0];
     static_assert(sizeof(split_sum) * THREADS <= sizeof sh->red, "place for the warps' sums");
+    nb_single_sync(); // a team without pages asks for nothing while the other one works
 #pragma unroll 1
     for (int piece = blockIdx.x; piece < a.n_kv_head * D / VALUES; piece += gridDim.x) {
         int kv = piece * VALUES / D, i = piece * VALUES % D + lane / NB_ATTENTION_COLUMNS;
         int at = (kv * group + min(column, group - 1)) * D + i; // of the mixer's output
-        constexpr int stride = D * NB_ATTENTION_COLUMNS;          // of a split
+        constexpr int stride = D * NB_ATTENTION_COLUMNS;        // of a split
         const nb_packet *part = p.part + kv * a.n_split * stride + i * NB_ATTENTION_COLUMNS + column,
                         *sums = p.part_sum + (kv * a.n_split * NB_ATTENTION_COLUMNS + column) * 2;
         float gate = a.gated && warp == 0 ? __ldcg(a.projected + at + (at - i) + D) : 0;
