@@ -254,27 +254,28 @@ typedef struct split_sum {
     float top, sum, y;
 } split_sum;
 
-// Adds splits first, first + WARPS ..: AT_ONCE of them, all loads on their way together. part, sums: the lane's value
-// and column of split 0.
+// Adds splits 0, WARPS ..: AT_ONCE of them, as far as there are n, all loads on their way together. part, sums: the
+// lane's value and column of split 0.
 template <int AT_ONCE, int STRIDE>
-__device__ __forceinline__ static void take_splits(split_sum *s, const nb_packet *part, const nb_packet *sums,
-                                                   int first, int n, uint32_t epoch)
+__device__ __forceinline__ static void take_splits(split_sum *s, const nb_packet *part, const nb_packet *sums, int n,
+                                                   uint32_t epoch)
 {
     nb_packet value[AT_ONCE];
     ulonglong2 sum[AT_ONCE]; // a maximum and a sum
     bool ready;
+    asm("" : "+l"(part), "+l"(sums)); // two addresses, not two a split that the compiler keeps from turn to turn
     do {
         ready = true;
 #pragma unroll
         for (int k = 0; k < AT_ONCE; k++) {
-            int j = first + k * WARPS;
+            int j = k * WARPS;
             value[k] = sum[k].y = (nb_packet)epoch << 32, sum[k].x = value[k] | nb_f32_bits(-INFINITY);
             if (j >= n) continue;
             value[k] = nb_packet_any(part + j * STRIDE), sum[k] = nb_packet_pair(sums + j * 2 * NB_ATTENTION_COLUMNS);
         }
 #pragma unroll
         for (int k = 0; k < AT_ONCE; k++)
-            ready = ready && value[k] >> 32 == epoch && sum[k].x >> 32 == epoch && sum[k].y >> 32 == epoch;
+            ready &= (value[k] >> 32 == epoch) & (sum[k].x >> 32 == epoch) & (sum[k].y >> 32 == epoch);
     } while (!ready);
     float top = s->top;
 #pragma unroll
@@ -311,7 +312,8 @@ __device__ static void add_splits(const nb_single_args &p, const nb_cuda_attenti
         split_sum s = {-INFINITY, 0, 0};
 #pragma unroll 1
         for (int j = warp; j < sh->n_split; j += AT_ONCE * WARPS)
-            take_splits<AT_ONCE, stride>(&s, part, sums, j, sh->n_split, epoch);
+            take_splits<AT_ONCE, stride>(&s, part + j * stride, sums + j * 2 * NB_ATTENTION_COLUMNS, sh->n_split - j,
+                                         epoch);
         all[warp][lane] = s;
         nb_single_sync();
         if (warp == 0) {
