@@ -134,6 +134,10 @@ __global__ void __launch_bounds__(THREADS)
     nb_grid_wait();
     if (split >= n_active) return;
     int first = split * per, end = min(n_page, first + per);
+    const int32_t *pages = p.page + s.page_first;
+    const uint8_t *page = nb_page_of<D, FP8>(p, pages[first], kv);
+    nb_page_part<D, FP8> loaded;
+    nb_load_k<D, FP8>(&loaded, page), nb_load_v<D, FP8>(&loaded, p, page);
     uint32_t q[D / 64][8] = {};
     int limit[2];
     for (int c = 0; c < 2; c++) limit[c] = s.n_past + (tile.first + min(2 * t + c, n_column - 1)) / group + 1;
@@ -148,7 +152,8 @@ __global__ void __launch_bounds__(THREADS)
         }
     }
     nb_column_state<D> st;
-    nb_attend_pages<D, FP8>(p, p.page + s.page_first, kv, first, end, q, limit, &x, &st);
+    nb_attend_pages<D, FP8>(p, pages, kv, first, end, q, limit, &x, &loaded, &st);
+    nb_exchange_sums<D>(st, &x);
     int64_t slot = (int64_t)blockIdx.z * p.n_kv_head + kv, at = slot * p.n_split + split;
 #pragma unroll
     for (int c = 0; c < 4; c++) {

@@ -94,28 +94,57 @@ typedef struct nb_exchange { // between the warps of a block, by page parity
     float sum[NB_TEAM_WARPS][NB_ATTENTION_COLUMNS];
 } nb_exchange;
 
-// A warp's 16 tokens of K: rows 16 * (g / 2) + 4 * warp + g % 2 and 2 behind, so that lane t of the transposed scores
-// holds tokens 16 t + 4 * warp .. + 3.
-template <int D, bool FP8> __device__ __forceinline__ void nb_load_k(nb_raw_16<FP8> k[D / 64][2], const uint8_t *page)
+// What a warp takes of a page of one KV head: 16 tokens of K, a quarter of V's rows.
+template <int D, bool FP8> struct nb_page_part {
+    nb_raw_16<FP8> k[D / 64][2], v[D / 64][2];
+};
+
+// A lane's first row of K, the second is 2 behind it: rows 16 * (g / 2) + 4 * warp + g % 2, so that lane t of the
+// transposed scores holds tokens 16 t + 4 * warp .. + 3.
+__device__ __forceinline__ int nb_k_row(void)
+{
+    int g = threadIdx.x >> 2 & 7;
+    return 16 * (g >> 1) + 4 * nb_team_warp() + (g & 1);
+}
+
+// A lane's row of V of step m, half h.
+template <int D> __device__ __forceinline__ int nb_v_row(int m, int h)
+{
+    return nb_team_warp() * (D / NB_TEAM_WARPS) + (threadIdx.x >> 2 & 7) + m * 16 + 8 * h;
+}
+
+template <int D, bool FP8> constexpr int nb_head_bytes(void) // of K or V of a page and KV head
+{
+    return NB_PAGE_TOKENS * D * (FP8 ? 1 : 2);
+}
+
+// K of a page and KV head; V is n_kv_head heads behind it.
+template <int D, bool FP8>
+__device__ __forceinline__ const uint8_t *nb_page_of(const nb_cuda_attention &p, int32_t page, int kv)
+{
+    return p.cache + (int64_t)page * p.page_bytes + kv * nb_head_bytes<D, FP8>();
+}
+
+template <int D, bool FP8> __device__ __forceinline__ void nb_load_k(nb_page_part<D, FP8> *part, const uint8_t *page)
 {
     constexpr int size = FP8 ? 1 : 2;
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, tok = 16 * (g >> 1) + 4 * nb_team_warp() + (g & 1);
+    const uint8_t *from = page + (nb_k_row() * D + (threadIdx.x & 3) * 16) * size;
 #pragma unroll
     for (int kt = 0; kt < D / 64; kt++)
 #pragma unroll
-        for (int h = 0; h < 2; h++)
-            nb_load_16<FP8>(&k[kt][h], page + (int64_t)((tok + 2 * h) * D + kt * 64 + t * 16) * size);
+        for (int h = 0; h < 2; h++) nb_load_16<FP8>(&part->k[kt][h], from + (2 * h * D + kt * 64) * size);
 }
 
-template <int D, bool FP8> __device__ __forceinline__ void nb_load_v(nb_raw_16<FP8> v[D / 64][2], const uint8_t *page)
+template <int D, bool FP8>
+__device__ __forceinline__ void nb_load_v(nb_page_part<D, FP8> *part, const nb_cuda_attention &p, const uint8_t *page)
 {
     constexpr int size = FP8 ? 1 : 2;
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = nb_team_warp() * (D / NB_TEAM_WARPS) + g;
+    const uint8_t *from = page + p.n_kv_head * nb_head_bytes<D, FP8>() +
+                          (nb_v_row<D>(0, 0) * NB_PAGE_TOKENS + (threadIdx.x & 3) * 16) * size;
 #pragma unroll
     for (int m = 0; m < D / 64; m++)
 #pragma unroll
-        for (int h = 0; h < 2; h++)
-            nb_load_16<FP8>(&v[m][h], page + (int64_t)((row + m * 16 + 8 * h) * NB_PAGE_TOKENS + t * 16) * size);
+        for (int h = 0; h < 2; h++) nb_load_16<FP8>(&part->v[m][h], from + (m * 16 + 8 * h) * NB_PAGE_TOKENS * size);
 }
 
 template <int D>
@@ -123,25 +152,33 @@ struct nb_column_state { // columns 2 t and 2 t + 1: maximum, the warp's own sum
     float top[2], sum[2], o[D / 64][4];
 };
 
-// Scores of the warp's 16 tokens, scaled and masked; their maxima go to x->top.
+// Scores of the warp's 16 tokens, scaled and masked; their maxima go to `top`. Each step sums for itself, so that none
+// waits for the one before it.
 template <int D, bool FP8>
 __device__ __forceinline__ void nb_score(float s[4], const nb_raw_16<FP8> k[D / 64][2], const uint32_t q[D / 64][8],
                                          const int limit[2], int from, float scale, float top[NB_ATTENTION_COLUMNS])
 {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    float sum[D / 64][4] = {};
 #pragma unroll
-    for (int kt = 0; kt < D / 64; kt++)
+    for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int kt = 0; kt < D / 64; kt++) {
             uint32_t a[4];
             nb_step_of<FP8>(k[kt][0], i, &a[0], &a[2]);
             nb_step_of<FP8>(k[kt][1], i, &a[1], &a[3]);
-            nb_mma<FP8>(s, a, q[kt][2 * i], q[kt][2 * i + 1]);
+            nb_mma<FP8>(sum[kt], a, q[kt][2 * i], q[kt][2 * i + 1]);
         }
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        s[c] = 0;
+#pragma unroll
+        for (int kt = 0; kt < D / 64; kt++) s[c] += sum[kt][c];
+    }
     float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        int tok = 16 * (g >> 1) + 4 * nb_team_warp() + 2 * (c >> 1) + (g & 1);
+        int tok = nb_k_row() + 2 * (c >> 1);
         s[c] = tok >= from && tok < limit[c & 1] ? s[c] * scale : -INFINITY;
         most[c & 1] = fmaxf(most[c & 1], s[c]);
     }
@@ -189,34 +226,38 @@ __device__ __forceinline__ void nb_add_page(nb_column_state<D> *st, float s[4], 
     }
 }
 
-// Pages first .. end - 1 of a sequence by one team: the columns' maxima (times log2 e) and O^T in *st, the warps' sums
-// in x->sum. q: B fragments; limit: how many tokens columns 2 t and 2 t + 1 see.
+// Pages first .. end - 1 of a sequence by one team: the columns' maxima (times log2 e), the warp's own sums and its
+// quarter of O^T to *st. part: the first page; q: B fragments; limit: how many tokens columns 2 t and 2 t + 1 see.
 template <int D, bool FP8>
 __device__ __forceinline__ void nb_attend_pages(const nb_cuda_attention &p, const int32_t *pages, int kv, int first,
                                                 int end, const uint32_t q[D / 64][8], const int limit[2],
-                                                nb_exchange *x, nb_column_state<D> *st)
+                                                nb_exchange *x, nb_page_part<D, FP8> *part, nb_column_state<D> *st)
 {
-    int warp = nb_team_warp(), lane = threadIdx.x & 31;
-    int64_t k_bytes = (int64_t)NB_PAGE_TOKENS * D * (FP8 ? 1 : 2);
-    auto at_page = [&](int i) { return p.cache + (int64_t)pages[i] * p.page_bytes + kv * k_bytes; };
-    nb_raw_16<FP8> k[D / 64][2], v[D / 64][2];
+    int warp = nb_team_warp();
     float scale = rsqrtf((float)D) * 1.44269504f * p.k_scale; // scores in powers of two
     *st = {};
     st->top[0] = st->top[1] = -INFINITY;
-    nb_load_k<D, FP8>(k, at_page(first));
+#pragma unroll 1
     for (int i = first; i < end; i++) {
-        const uint8_t *page = at_page(i);
         int left[2] = {limit[0] - i * NB_PAGE_TOKENS, limit[1] - i * NB_PAGE_TOKENS}, parity = i & 1;
-        float scores[4] = {};
-        nb_load_v<D, FP8>(v, page + p.n_kv_head * k_bytes);
-        nb_score<D, FP8>(scores, k, q, left, p.kv_first - i * NB_PAGE_TOKENS, scale, x->top[parity][warp]);
-        if (i + 1 < end) nb_load_k<D, FP8>(k, at_page(i + 1));
-        nb_add_page<D, FP8>(st, scores, v, x, parity);
+        int32_t next = 0;
+        float scores[4];
+        if (i + 1 < end) next = pages[i + 1];
+        nb_score<D, FP8>(scores, part->k, q, left, p.kv_first - i * NB_PAGE_TOKENS, scale, x->top[parity][warp]);
+        if (i + 1 < end) nb_load_k<D, FP8>(part, nb_page_of<D, FP8>(p, next, kv));
+        nb_add_page<D, FP8>(st, scores, part->v, x, parity);
+        if (i + 1 < end) nb_load_v<D, FP8>(part, p, nb_page_of<D, FP8>(p, next, kv));
     }
+}
+
+// The columns' sums of all warps to x->sum.
+template <int D> __device__ __forceinline__ void nb_exchange_sums(const nb_column_state<D> &st, nb_exchange *x)
+{
+    int lane = threadIdx.x & 31;
 #pragma unroll
     for (int c = 0; c < 2; c++) {
-        float sum = nb_column_sum(st->sum[c]);
-        if (lane < 4) x->sum[warp][2 * lane + c] = sum;
+        float sum = nb_column_sum(st.sum[c]);
+        if (lane < 4) x->sum[nb_team_warp()][2 * lane + c] = sum;
     }
     nb_team_sync();
 }

@@ -4,11 +4,11 @@
 // the whole input of a product for itself (norms are cheaper than a barrier); reads of what other blocks wrote go to
 // L2.
 //
-// A layer: projections into the mixer | the mixer (attention: its splits | their sum) | the projection out of it, whose
-// rows go as packets to the router, whose logits go as packets to everybody's choice of experts; gate and up | down,
-// whose rows go as packets to the next layer. The bars are grid barriers. They also keep a block from writing what
-// another still reads: between two writes of a buffer or packet lies a barrier that all its readers reach behind their
-// reading.
+// A layer: projections into the mixer | the mixer | the projection out of it, whose rows go as packets to the router,
+// whose logits go as packets to everybody's choice of experts; gate and up | down, whose rows go as packets to the next
+// layer. Attention has packets where DeltaNet has the second barrier: a split's to those who add it, and their sums to
+// all. The bars are grid barriers. They also keep a block from writing what another still reads: between two writes of
+// a buffer or packet lies a barrier that all its readers reach behind their reading.
 #include "cuda/cuda_single_attention.cuh"
 #include "cuda/cuda_single_experts.cuh"
 #include "cuda/cuda_single_thin.cuh"
@@ -163,26 +163,22 @@ __device__ static void gated_input(const nb_single_args &p, nb_single_shared *sh
     nb_single_sync();
 }
 
-__device__ static void attended_input(const nb_single_args &p, nb_single_shared *sh, float inverse)
+// The same from packets of attention, a thread's eight values 8 * THREADS apart.
+__device__ static void attended_input(const nb_single_args &p, nb_single_shared *sh, float inverse, uint32_t epoch)
 {
-    int n = p.attention.n_head * p.attention.d_head;
-#pragma unroll 1
-    for (int at = threadIdx.x * 4; at < n; at += THREADS * 4) {
-        uint2 v = __ldcg((const uint2 *)(p.attention.out + at));
-        store_input(sh, at,
-                    make_float4(nb_f32_from_bits(v.x << 16), nb_f32_from_bits(v.x & 0xffff0000u),
-                                nb_f32_from_bits(v.y << 16), nb_f32_from_bits(v.y & 0xffff0000u)),
-                    inverse);
+    int n_packet = p.attention.n_head * p.attention.d_head / 2; // of two bf16
+    float4 v[X_PER_THREAD / 2];
+    nb_packet_load_all<X_PER_THREAD / 2>(v, p.attended, n_packet, epoch);
+#pragma unroll
+    for (int i = 0; i < X_PER_THREAD / 2; i++) {
+        int at = (threadIdx.x + i * THREADS) * 4;
+        if (at >= n_packet) break;
+        uint4 b = {nb_f32_bits(v[i].x), nb_f32_bits(v[i].y), nb_f32_bits(v[i].z), nb_f32_bits(v[i].w)};
+        *(uint4 *)&sh->x[1][at * 2] = b;
+        *(uint2 *)&sh->x[0][at] = make_uint2(nb_input_codes(b.x, inverse) | nb_input_codes(b.y, inverse) << 16,
+                                             nb_input_codes(b.z, inverse) | nb_input_codes(b.w, inverse) << 16);
     }
     nb_single_sync();
-}
-
-__device__ static void mixer_input(const nb_single_args &p, nb_single_shared *sh, bool gdn, float inverse)
-{
-    if (gdn)
-        gated_input(p, sh, inverse);
-    else
-        attended_input(p, sh, inverse);
 }
 
 // The state that the layer wants, long before it does: the experts of the layer before it have left its place.
@@ -219,6 +215,7 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
         nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         nb_barrier_init_done();
         sh->gdn_seq = p.gdn.seq[0], sh->attention_seq = p.attention.seq[0];
+        share_pages(p.attention, sh);
     }
     __syncthreads();
 }
@@ -251,12 +248,14 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
                 norm_input(p, sh, p.added, epoch, load_norm(p, l.input_layernorm), inverse_of(*m));
                 if (gdn) thin_product(sh, gates, p.ba, NULL, epoch);
             } else {
-                if (gdn)
+                if (gdn) {
                     delta(p, sh, l, &barrier);
-                else
-                    nb_single_wait(&barrier), attention<D, FP8>(p, sh, l, &barrier);
-                nb_single_arrive(&barrier), nb_single_wait(&barrier);
-                mixer_input(p, sh, gdn, inverse_of(*m));
+                    nb_single_arrive(&barrier), nb_single_wait(&barrier);
+                    gated_input(p, sh, inverse_of(*m));
+                } else {
+                    attention<D, FP8>(p, sh, l, &barrier, epoch);
+                    attended_input(p, sh, inverse_of(*m), epoch);
+                }
                 nb_single_leave_annex(&at);
             }
             product(&at, sh, m, stage ? 1 : gdn ? 2 : 3, p.output[stage ? (int)NB_SINGLE_STAGE_OUT : !gdn], epoch);
@@ -276,7 +275,7 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
 
 #endif
 
-// One kernel for each kind of experts and of attention: code that is not used would cost registers too.
+// KIND: of the experts; D, FP8: of the KV cache. One of each a kernel, whose code must stay in the instruction cache.
 template <int KIND, int D, bool FP8>
 __global__ void __launch_bounds__(THREADS + NB_WARPGROUP, 1) single_kernel(const __grid_constant__ nb_single_args p)
 {
@@ -295,9 +294,9 @@ __global__ void __launch_bounds__(THREADS + NB_WARPGROUP, 1) single_kernel(const
 #endif
 }
 
-typedef void single_fn(const nb_single_args);
+typedef void (*nb_single_kernel)(const nb_single_args);
 
-template <int KIND> static single_fn *kernel_of(const nb_cuda_attention *a)
+template <int KIND> static nb_single_kernel kernel_of(const nb_cuda_attention *a)
 {
     if (a->d_head == 128) return a->fp8 ? single_kernel<KIND, 128, true> : single_kernel<KIND, 128, false>;
     return a->fp8 ? single_kernel<KIND, 256, true> : single_kernel<KIND, 256, false>;
@@ -305,7 +304,7 @@ template <int KIND> static single_fn *kernel_of(const nb_cuda_attention *a)
 
 int nb_cuda_single_run(const nb_cuda_launch *at, const nb_single_args *p, int kind, nb_error *err)
 {
-    single_fn *kernel =
+    nb_single_kernel kernel =
         kind == NB_KIND_NVFP4 ? kernel_of<NB_KIND_NVFP4>(&p->attention) : kernel_of<NB_KIND_BF16>(&p->attention);
     return nb_cuda_start(at, kernel, at->n_sm, THREADS + NB_WARPGROUP, sizeof(nb_single_shared), err, *p);
 }

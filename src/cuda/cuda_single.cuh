@@ -27,6 +27,7 @@ enum {
     NB_SINGLE_STAGE_BYTES = NB_SINGLE_SLOTS * (NB_SINGLE_SLOT_BYTES + NB_SINGLE_SCALE_BYTES),
     NB_SINGLE_PIECE = 8, // slots: about what an SM's share of the memory's rate brings in its latency
     NB_SINGLE_HEAD_MAX = 256,
+    NB_SINGLE_PAGES_AHEAD = 2, // of the KV cache, a team's that come into L2 before it attends to them
 };
 
 enum { WARPS = NB_SINGLE_WARPS, THREADS = NB_SINGLE_THREADS }; // of the kernel's parts, which say them often
@@ -34,7 +35,14 @@ enum { WARPS = NB_SINGLE_WARPS, THREADS = NB_SINGLE_THREADS }; // of the kernel'
 typedef struct nb_single_team { // attention: of four warps
     nb_exchange exchange;
     __align__(16) uint16_t q[NB_ATTENTION_COLUMNS][NB_SINGLE_HEAD_MAX];
+    __align__(16) uint16_t row[2][NB_SINGLE_HEAD_MAX]; // the token's K and V as the cache holds them
+    __align__(16) float norm[2][NB_SINGLE_HEAD_MAX];   // weights of q's and k's
 } nb_single_team;
+
+// What a team attends to, the same in every layer: pages first .. end - 1 of a KV head, or none.
+typedef struct nb_single_pages {
+    int kv, split, first, end;
+} nb_single_pages;
 
 typedef struct nb_single_delta {
     nb_gdn_stage<32> stage;
@@ -74,9 +82,11 @@ typedef struct nb_single_shared {
     int32_t index[NB_SINGLE_GROUP_MAX];
     uint32_t top[NB_SINGLE_WARPS];
     int n_candidate;
-    float2 rope[NB_SINGLE_HEAD_MAX / 2];
+    __align__(16) float2 rope[NB_SINGLE_HEAD_MAX / 2];
     nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
     nb_attention_seq attention_seq;
+    nb_single_pages pages[2]; // of the teams
+    int n_split;              // that have pages
     uint64_t full[NB_SINGLE_DEPTH + NB_SINGLE_ANNEX], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
     uint64_t piece; // of what comes piece by piece
     uint64_t gate_read, down_read; // by all warps: the annex is free up to NB_SINGLE_ANNEX_GATE; as a whole
@@ -120,6 +130,12 @@ __device__ __forceinline__ void nb_copy_weights(void *to, const void *from, int 
             nb_shared_at(to)),
         "l"(from), "r"(n_byte), "r"(nb_shared_at(full)), "l"(nb_stream_policy())
         : "memory");
+}
+
+// Into L2: n_byte is a multiple of 16.
+__device__ __forceinline__ void nb_prefetch(const void *from, int n_byte)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
 }
 
 // How far a warp, or the feeder, has come in the order of stages.
@@ -410,12 +426,26 @@ __device__ __forceinline__ void nb_packet_store(nb_packet *to, float value, uint
     asm volatile("st.relaxed.gpu.global.u64 [%0],%1;" ::"l"(to), "l"(v) : "memory");
 }
 
+// A packet, whatever epoch it is of.
+__device__ __forceinline__ nb_packet nb_packet_any(const nb_packet *from)
+{
+    nb_packet v;
+    asm volatile("ld.relaxed.gpu.global.u64 %0,[%1];" : "=l"(v) : "l"(from) : "memory");
+    return v;
+}
+
 __device__ __forceinline__ float nb_packet_load(const nb_packet *from, uint32_t epoch)
 {
     nb_packet v;
-    do asm volatile("ld.relaxed.gpu.global.u64 %0,[%1];" : "=l"(v) : "l"(from) : "memory");
+    do v = nb_packet_any(from);
     while ((uint32_t)(v >> 32) != epoch);
     return nb_f32_from_bits((uint32_t)v);
+}
+
+__device__ __forceinline__ void nb_packet_store_pair(nb_packet *to, float first, float second, uint32_t epoch)
+{
+    nb_packet a = (nb_packet)epoch << 32 | nb_f32_bits(first), b = (nb_packet)epoch << 32 | nb_f32_bits(second);
+    asm volatile("st.relaxed.gpu.global.v2.u64 [%0],{%1,%2};" ::"l"(to), "l"(a), "l"(b) : "memory");
 }
 
 // Two packets, whatever epoch they are of.

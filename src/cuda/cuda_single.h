@@ -1,9 +1,9 @@
 // A decode step of one sequence as one persistent kernel: one block an SM. Between dependent stages, six a layer and
 // seven with full attention, lies a grid barrier where the next stage reads much, and packets that carry their own news
-// where it reads little: the residual stream and the router's logits. Static weights stream through a ring that runs
-// ahead over stages and layers; the experts' weights are on their way as soon as they are chosen. Serves the cards and
-// shapes that nb_cuda_single_make accepts; everything else runs as single kernels (cuda_step.cu). Called by
-// cuda_step.cu.
+// where it reads little: the residual stream, the router's logits, attention's splits and their sums. Static weights
+// stream through a ring that runs ahead over stages and layers; the experts' weights are on their way as soon as they
+// are chosen. Serves the cards and shapes that nb_cuda_single_make accepts; everything else runs as single kernels
+// (cuda_step.cu). Called by cuda_step.cu.
 #ifndef NB_CUDA_SINGLE_H
 #define NB_CUDA_SINGLE_H
 
@@ -40,6 +40,9 @@ typedef struct nb_single_args {
     float *residual;          // in and out; between them it goes as packets
     nb_packet *added, *mixed; // [d_model] the residual stream before and behind the mixer
     nb_packet *logits;        // [n_expert + 1] the router's, and the shared expert's gate
+    nb_packet *part;          // [n_kv_head][n_split][d_head][columns] attention's splits ..
+    nb_packet *part_sum;      // .. [n_kv_head][n_split][columns] of each the maximum and the sum
+    nb_packet *attended;      // [n_head * d_head / 2] two bf16 each
     float *ba;                // [2 * n_value_head]
     uint16_t *inter;          // [group][inter_stride]
     int inter_stride;
@@ -57,7 +60,6 @@ enum {
     NB_SINGLE_THIN_MAX = 4096,        // of a product of few rows
     NB_SINGLE_GROUP_MAX = NB_TOP_K_EXPERT_MAX + 1,
     NB_SINGLE_EXPERT_MAX = 256,
-    NB_SINGLE_SPLIT_MAX = 256, // a thread each when they are added
 };
 
 // All layers of a batch of one token. kind: the experts', NVFP4 or BF16.

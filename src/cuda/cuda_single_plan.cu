@@ -7,7 +7,7 @@ struct nb_cuda_single {
     nb_cuda_layer *layer;
     nb_single_strand *strand;
     unsigned long long *barrier;
-    nb_packet *packet; // [2 * d_model + n_expert + 1]
+    nb_packet *packet; // those of nb_single_args
     int n_strand;
 };
 
@@ -91,14 +91,22 @@ static int add_strands(const nb_cuda_layer *l, nb_single_strand *out)
     return n;
 }
 
-static size_t packet_count(const nb_config *c)
+// The packets of nb_single_args one behind the other, pairs on even places; returns how many there are.
+static size_t place_packets(const nb_cuda *d, nb_packet *at, nb_single_args *p)
 {
-    return 2 * (size_t)c->hidden_size + (size_t)c->num_experts + 1;
+    const nb_config *c = &d->model->config;
+    size_t columns = (size_t)c->num_key_value_heads * nb_cuda_single_splits(d) * NB_ATTENTION_COLUMNS;
+    p->added = at, p->mixed = p->added + c->hidden_size;
+    p->part = p->mixed + c->hidden_size, p->part_sum = p->part + columns * c->head_dim;
+    p->attended = p->part_sum + columns * 2;
+    p->logits = p->attended + c->num_attention_heads * c->head_dim / 2;
+    return (size_t)(p->logits + c->num_experts + 1 - at);
 }
 
 int nb_cuda_single_make(nb_cuda *d, nb_error *err)
 {
     enum { STRANDS_OF_LAYER = 8 };
+    nb_single_args none = {};
     if (!serves(d)) return NB_OK;
     int n_layer = d->model->config.num_hidden_layers;
     nb_single_strand *strand = (nb_single_strand *)calloc((size_t)n_layer * STRANDS_OF_LAYER, sizeof *strand);
@@ -109,7 +117,7 @@ int nb_cuda_single_make(nb_cuda *d, nb_error *err)
     }
     for (int i = 0; i < n_layer; i++) s->n_strand += add_strands(&d->weights.layer[i], strand + s->n_strand);
     size_t layers = (size_t)n_layer * sizeof *s->layer, strands = (size_t)s->n_strand * sizeof *strand,
-           packets = packet_count(&d->model->config) * sizeof *s->packet;
+           packets = place_packets(d, NULL, &none) * sizeof *s->packet;
     cudaError_t code = cudaMalloc(&s->layer, layers);
     if (code == cudaSuccess) code = cudaMalloc(&s->strand, strands);
     if (code == cudaSuccess) code = cudaMalloc(&s->barrier, sizeof *s->barrier);
@@ -132,16 +140,14 @@ void nb_cuda_single_drop(nb_cuda *d)
 
 int nb_cuda_single_splits(const nb_cuda *d)
 {
-    int n = 2 * d->n_sm / d->model->config.num_key_value_heads;
-    return n < NB_SINGLE_SPLIT_MAX ? n : (int)NB_SINGLE_SPLIT_MAX;
+    return 2 * d->n_sm / d->model->config.num_key_value_heads;
 }
 
 void nb_cuda_single_fill(const nb_cuda *d, nb_single_args *p)
 {
     p->layer = d->single->layer, p->strand = d->single->strand, p->n_strand = d->single->n_strand;
     p->n_layer = d->model->config.num_hidden_layers, p->barrier = d->single->barrier;
-    p->added = d->single->packet, p->mixed = p->added + d->model->config.hidden_size,
-    p->logits = p->mixed + d->model->config.hidden_size;
+    place_packets(d, d->single->packet, p);
     p->layer_floats = d->layer_floats, p->layer_halfs = d->layer_halfs;
     p->layer_cache = d->layer_page_bytes * (d->reserve.n_page + 1);
 }
