@@ -22,7 +22,7 @@ enum { WARPS = NB_SINGLE_WARPS, THREADS = NB_SINGLE_THREADS }; // of the kernel'
 
 typedef struct nb_single_team { // attention: of four warps
     nb_exchange exchange;
-    __align__(16) uint16_t q[NB_ATTENTION_COLUMNS][NB_SINGLE_HEAD_MAX];
+    __align__(16) uint16_t q[NB_ATTENTION_COLUMNS * NB_SINGLE_HEAD_MAX];
 } nb_single_team;
 
 typedef struct nb_single_delta {
