@@ -1,5 +1,5 @@
-// A token's heads of one KV head, from its projections to the operands of attention, by a team: where one token comes, the
-// blocks that read its pages prepare its queries themselves, and K and V the one that has their page.
+// A token's heads of one KV head, from its projections to the operands of attention, by a team: where one token comes,
+// the blocks that read its pages prepare its queries themselves, and K and V the one that has their page.
 #ifndef NB_CUDA_ATTENTION_HEADS_CUH
 #define NB_CUDA_ATTENTION_HEADS_CUH
 
@@ -34,7 +34,7 @@ __device__ __forceinline__ nb_head nb_load_head(const float *x, bool in)
 // RMS norm and rotation. rope: [n_rot / 2] cosine and sine.
 template <int D>
 __device__ __forceinline__ void nb_head_rotate(const nb_cuda_attention &a, nb_head *h, const nb_head &w,
-                                                   const float2 *rope)
+                                               const float2 *rope)
 {
     int lane = threadIdx.x & 31, step = a.n_rot / NB_HEAD_ROTATED, other = lane < step ? lane + step : lane - step;
     float sum = 0;
@@ -59,8 +59,7 @@ template <bool FP8> __device__ __forceinline__ uint32_t nb_query_pair(float low,
 
 // A row of the cache, `step` elements from value to value.
 template <bool FP8>
-__device__ __forceinline__ void nb_store_cache(uint8_t *page, int64_t at, int step, const nb_head &h,
-                                                   float scale)
+__device__ __forceinline__ void nb_store_cache(uint8_t *page, int64_t at, int step, const nb_head &h, float scale)
 {
     float inverse = FP8 ? 1.0f / scale : 1.0f;
 #pragma unroll
@@ -86,7 +85,7 @@ __device__ inline void nb_prepare_heads(const nb_cuda_attention &a, const float 
         return nb_load_head(x + lane * 8, in && j < n_job);
     };
     nb_head q_norm = nb_load_head(a.q_norm + lane * 8, in), k_norm = nb_load_head(a.k_norm + lane * 8, in),
-                next = load(warp);
+            next = load(warp);
 #pragma unroll 1
     for (int j = warp; j < n_job; j += NB_TEAM_WARPS) {
         nb_head h = next, w = q_norm;
@@ -101,8 +100,8 @@ __device__ inline void nb_prepare_heads(const nb_cuda_attention &a, const float 
         else if (j == group)
             nb_store_cache<FP8>(page, ((int64_t)kv * NB_PAGE_TOKENS + row) * D + lane * 8, 1, h, a.k_scale);
         else
-            nb_store_cache<FP8>(page, ((int64_t)(a.n_kv_head + kv) * D + lane * 8) * NB_PAGE_TOKENS + row, NB_PAGE_TOKENS,
-                             h, a.v_scale);
+            nb_store_cache<FP8>(page, ((int64_t)(a.n_kv_head + kv) * D + lane * 8) * NB_PAGE_TOKENS + row,
+                                NB_PAGE_TOKENS, h, a.v_scale);
     }
     __threadfence_block();
     nb_team_sync();

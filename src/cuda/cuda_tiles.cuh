@@ -60,8 +60,10 @@ __device__ inline void nb_store_gated(const nb_tiles_args &t, const nb_cuda_matr
 int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
 int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
 
-// The grouped product of few columns (8 or 16 a tile), cuda_grouped.cu: true where it serves these matrices.
+// The grouped product of few columns (8 or 16 a tile), cuda_grouped.cu: true where it serves these matrices. sum: of
+// its outputs, by the same launch; or NULL.
 bool nb_grouped_serves(const nb_tiles_args *args, int columns);
-int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
+int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, const nb_cuda_combine *sum,
+                   nb_error *err);
 
 #endif
