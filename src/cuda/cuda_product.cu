@@ -9,9 +9,11 @@
 //
 // Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of e4m3: 16
 // and 32 KiB; 8.4 MFLOP. Of BF16: 16 and 32 KiB; 4.2 MFLOP. Where that gives few blocks, W8A8 has blocks of half of the
-// rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read.
+// rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read. That leaves SMs to
+// the small BF16 matrices of the same launch (cuda_side.cuh), whose blocks have y = 1.
 #include "cuda/cuda_product.h"
 
+#include "cuda/cuda_side.cuh"
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_wgmma.cuh"
 
@@ -441,6 +443,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ uint8_t smem[];
     __shared__ uint64_t full[form::n_stage], empty[form::n_stage];
     ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
+    if (!PAIRED && blockIdx.y) {
+        nb_grid_release();
+        for (int i = blockIdx.x; i < nb_side_pieces(t); i += gridDim.x) nb_side_run(t, i, (nb_side_sums *)r.stage);
+        return;
+    }
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stage; i++) {
             nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32);
@@ -510,8 +517,8 @@ template <int FORM, bool PAIRED>
 static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, int columns,
                  nb_error *err)
 {
-    int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column,
-        grid = n_task < at->n_sm ? n_task : at->n_sm;
+    int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column;
+    dim3 grid(n_task < at->n_sm ? n_task : at->n_sm, t->n_side ? 2 : 1);
     return nb_cuda_start(at, product_kernel<FORM, PAIRED>, grid, THREADS,
                          shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column,
                          columns);
@@ -569,7 +576,7 @@ int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
     int n = 0; // row tiles of all matrices in a row
     for (int i = 0; i <= NB_CUDA_MATRIX_MAX; i++) {
         t->block_first[i] = n;
-        if (i < t->n_matrix) n += t->matrix[i].n_row_tile;
+        if (i < t->n_matrix - t->n_side) n += t->matrix[i].n_row_tile;
     }
     const nb_cuda_matrix *m = &t->matrix[0];
     if (m->kind == NB_KIND_FP8_A8 && !m->paired && !t->e4m3) return start_f16(at, t, n, err);

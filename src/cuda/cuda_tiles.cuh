@@ -29,6 +29,7 @@ typedef struct nb_tiles_args {
     int n_row_warp, n_split;
     int n_side; // dense: the last matrices are BF16, whatever the first ones are, with an input of their own ..
     const uint16_t *side_input;
+    int side_placed;          // its columns are in the order of cuda_product.h
     int side_split;           // .. and one row tile a block
     int n_row_block, n_round; // nb_grouped_run: row blocks of an expert, units of a warp and row tile
     int tiles_known;          // the list of tiles was complete before the previous kernel began
