@@ -74,7 +74,8 @@ __device__ static void nb_side_run(const nb_tiles_args &t, int i, nb_side_sums *
         for (int nt = 0; nt < NB_SIDE_TILES; nt++) *(float4 *)&x->sum[warp][nt][lane * 4] = *(float4 *)acc[nt];
     __syncthreads();
     for (int e = threadIdx.x; e < NB_SIDE_TILES * 128; e += blockDim.x) {
-        int c = e & 3, tok = (e >> 7) * 8 + 2 * (e >> 2 & 3) + (c & 1), row = tile * 16 + ((e & 127) >> 4) + 8 * (c >> 1);
+        int c = e & 3, tok = (e >> 7) * 8 + 2 * (e >> 2 & 3) + (c & 1),
+            row = tile * 16 + ((e & 127) >> 4) + 8 * (c >> 1);
         float y = 0;
 #pragma unroll
         for (int w = 0; w < NB_SIDE_WARPS; w++) y += x->sum[w][e >> 7][e & 127];
