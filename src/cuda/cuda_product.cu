@@ -1,8 +1,8 @@
 // The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
 // tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns (BF16: 64), filled by one
-// warpgroup (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows
-// each: weights are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for
-// each other, so one stores its results while the other multiplies.
+// warpgroup: weight tiles by bulk copies, inputs as boxes of a tensor map or, where rows may be gathered, by 16-byte
+// copies. Two warpgroups multiply half of the rows each: weights are decoded in registers, which is wgmma's A, inputs
+// are its B. They share the ring but do not wait for each other, so one stores its results while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
 // than binary32's precision, so the sums of each stage go to sums in binary32. W8A8 of decodes has its inputs in f16.
@@ -11,6 +11,8 @@
 // and 32 KiB; 8.4 MFLOP. Of BF16: 16 and 32 KiB; 4.2 MFLOP. Where that gives few blocks, W8A8 has blocks of half of the
 // rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read.
 #include "cuda/cuda_product.h"
+
+#include <cuda.h>
 
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_wgmma.cuh"
@@ -23,6 +25,7 @@ enum {
     REGISTERS_CONSUMER = 240,
     REGISTERS_PRODUCER = 24,
     PREPARE_THREADS = 256,
+    BOX_ROWS = COLUMNS * 32 / NB_WARPGROUP, // of inputs: a warp's
 };
 static_assert(REGISTERS_PRODUCER + CONSUMERS * REGISTERS_CONSUMER <= (CONSUMERS + 1) * nb_registers_launched(THREADS),
               "setmaxnreg waits");
@@ -121,8 +124,39 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     return s;
 }
 
-// Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as a row has chunks. So
-// the lanes that copy a row hold the places of their rows in the input, one each.
+// Fills the ring, a warp with its rows of the inputs, as far as there are tokens.
+template <int FORM>
+__device__ static void produce_boxes(const nb_tiles_args &t, const CUtensorMap *inputs, const division &d, ring r)
+{
+    typedef shape<FORM> form;
+    int lane = threadIdx.x & 31, first = threadIdx.x / 32 * BOX_ROWS;
+    task k;
+    nb_fence_async_global();
+    for (int i = blockIdx.x; open_task<form::row_tiles>(t, d, i, &k); i += gridDim.x) {
+        if (k.row_first >= k.n_row_tile) continue;
+        int row = k.first + first + (k.shared ? t.n_pair : 0), n_step = steps_of<FORM>(t, k), column = 0;
+        int n_box = first < k.count ? form::row_bytes / NB_PANEL_ROW : 0;
+        weight_source w = open_weights<FORM>(t, k);
+        int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte) + n_box * BOX_ROWS * NB_PANEL_ROW;
+        for (int step = 0; step < n_step; step++, column += form::row_bytes) {
+            uint64_t *full = r.full + r.slot;
+            uint32_t stage = nb_shared_at(r.stage) + r.slot * form::stage_bytes, to = stage + first * NB_PANEL_ROW;
+            nb_barrier_wait(r.empty + r.slot, r.phase ^ 1);
+            if (lane == 0) {
+                nb_barrier_expect(full, n_byte);
+                for (int j = 0; j < n_box; j++)
+                    nb_copy_box(to + j * COLUMNS * NB_PANEL_ROW, inputs, column + j * NB_PANEL_ROW, row, full);
+            }
+            __syncwarp();
+            if (w.n_byte) nb_copy_bulk(stage + w.to, w.from, w.n_byte, full);
+            w.from += w.n_byte;
+            advance(&r, form::n_stage);
+        }
+    }
+}
+
+// The same where rows may be gathered. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as
+// a row has chunks. So the lanes that copy a row hold the places of their rows in the input, one each.
 template <int FORM> __device__ static void produce(const nb_tiles_args &t, const division &d, ring r)
 {
     typedef shape<FORM> form;
@@ -135,7 +169,7 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, const
         if (k.row_first >= k.n_row_tile) continue;
         int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
         if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
-        if (t.n_tile && !t.pair_token && k.shared) row += t.n_pair;
+        if (!t.pair_token && k.shared) row += t.n_pair;
         uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * form::value_bytes, column = chunk * 16;
         weight_source w = open_weights<FORM>(t, k);
         int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte);
@@ -175,20 +209,20 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
-// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. Every
-// lane says itself that it has read a stage: a barrier of the warp between products would make them wait for each
-// other.
-template <int FORM, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
+// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. What a
+// warp's finished products read, all of its lanes have read, so one lane says it without a barrier of the warp, which
+// would make products wait for each other; each lane by itself would keep shared memory busy.
+template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
 {
     typedef shape<FORM> form;
     enum { KIND = form::kind, TILES = form::warp_tiles };
-    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
+    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
     uint32_t a[2][TILES][2][4]; // [parity][row tile][mma step]
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
         const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes;
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_fence_async();
+        if (PAIRED) nb_fence_async(); // behind copies by threads
 #pragma unroll
         for (int part = 0; part < 2 * form::k_tiles; part++) { // half a k tile each
             int i = part / 2, half = part % 2;
@@ -203,13 +237,13 @@ template <int FORM, int N> __device__ __forceinline__ void consume(float acc[][N
                     nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
-            if (part == 0 && step) nb_barrier_arrive(r->empty + last);
+            if (part == 0 && step && lane == 0) nb_barrier_arrive(r->empty + last);
         }
         last = r->slot;
         advance(r, form::n_stage);
     }
     nb_wgmma_wait<0>();
-    nb_barrier_arrive(r->empty + last);
+    if (lane == 0) nb_barrier_arrive(r->empty + last);
 }
 
 // The same of e4m3, one row tile after the other: while one's sums are added, the other warpgroup multiplies.
@@ -224,7 +258,6 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
         const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes + lane * 16;
         uint64_t panel = nb_panel(nb_shared_at(stage));
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_fence_async();
 #pragma unroll
         for (int b = 0; b < TILES; b++, tile += 4 * form::tile_bytes) {
             uint4 low[2] = {*(const uint4 *)tile, *(const uint4 *)(tile + 1024)},
@@ -238,7 +271,7 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
             for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
             nb_wgmma_commit();
             nb_wgmma_wait<0>();
-            if (b == TILES - 1) nb_barrier_arrive(r->empty + r->slot);
+            if (b == TILES - 1 && lane == 0) nb_barrier_arrive(r->empty + r->slot);
 #pragma unroll
             for (int i = 0; i < COLUMNS / 2; i++) sum[b][i] += part[i];
         }
@@ -392,7 +425,7 @@ template <int FORM, bool PAIRED, int N> __device__ static void run_task(const nb
     if constexpr (shape<FORM>::e4m3)
         consume_e4m3<FORM>(acc, r, n_step);
     else
-        consume<FORM, N>(acc, r, n_step);
+        consume<FORM, PAIRED, N>(acc, r, n_step);
     int tile = k.row_first + (group * 4 + warp) * TILES;
     if constexpr (TILES == 2 && !PAIRED) {
         if (tile + 1 < k.n_row_tile) {
@@ -409,7 +442,8 @@ template <int FORM> __device__ static void pass(ring *r, int n_step)
 {
     for (int step = 0; step < n_step; step++) {
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_barrier_arrive(r->empty + r->slot);
+        __syncwarp(); // no lane waits for a phase that is long over
+        if (threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + r->slot);
         advance(r, shape<FORM>::n_stage);
     }
 }
@@ -434,7 +468,8 @@ template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_a
 
 template <int FORM, bool PAIRED>
 __global__ void __launch_bounds__(THREADS, 1)
-    product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column, int columns)
+    product_kernel(const __grid_constant__ nb_tiles_args t, const __grid_constant__ CUtensorMap inputs, int n_row_block,
+                   int n_column, int columns)
 {
 #if NB_HAVE_WGMMA
     typedef shape<FORM> form;
@@ -443,8 +478,8 @@ __global__ void __launch_bounds__(THREADS, 1)
     ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stage; i++) {
-            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32);
-            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP);
+            nb_barrier_init(&full[i], NB_WARPGROUP / 32 + (PAIRED ? NB_WARPGROUP : 0));
+            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP / 32);
         }
         nb_barrier_init_done();
     }
@@ -454,7 +489,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     division d = {n_row_block, n_row_block * (t.n_tile ? *t.n_tile : n_column), columns};
     if (threadIdx.x < NB_WARPGROUP) {
         nb_registers_fewer<REGISTERS_PRODUCER>();
-        produce<FORM>(t, d, r);
+        if constexpr (PAIRED)
+            produce<FORM>(t, d, r);
+        else
+            produce_boxes<FORM>(t, &inputs, d, r);
     } else {
         nb_registers_more<REGISTERS_CONSUMER>();
         task k;
@@ -506,14 +544,39 @@ __global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s,
     if (bf16) prepare_row<false, false>(s, ahead, 1.0f, row, bf16, stride, sums);
 }
 
+// Rows of inputs as boxes of BOX_ROWS rows and a panel's columns. There are none behind the last row: zeros come.
+static int open_inputs(const nb_tiles_args *t, int value_bytes, CUtensorMap *map, nb_error *err)
+{
+    enum { DRIVER = 12000 }; // the version that brought the function
+    static decltype(&cuTensorMapEncodeTiled) encode;
+    if (!encode) {
+        cudaDriverEntryPointQueryResult found;
+        NB_CUDA_TRY(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", (void **)&encode, DRIVER,
+                                                     cudaEnableDefault, &found),
+                    err);
+    }
+    cuuint64_t stride = (cuuint64_t)t->input_stride * value_bytes,
+               size[] = {stride, (cuuint64_t)(t->n_tile ? t->n_pair : 0) + t->n_row};
+    cuuint32_t box[] = {NB_PANEL_ROW, BOX_ROWS}, step[] = {1, 1};
+    CUresult code = encode ? encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)t->input, size, &stride, box, step,
+                                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                    CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+                           : CUDA_ERROR_NOT_FOUND;
+    return code == CUDA_SUCCESS ? NB_OK
+                                : nb_error_set(err, NB_ERR_DEVICE,
+                                               "cuTensorMapEncodeTiled failed with %d: update the driver", (int)code);
+}
+
 template <int FORM, bool PAIRED>
 static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, int columns,
                  nb_error *err)
 {
     int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column,
         grid = n_task < at->n_sm ? n_task : at->n_sm;
+    CUtensorMap inputs = {};
+    if (!PAIRED) NB_TRY(open_inputs(t, shape<FORM>::value_bytes, &inputs, err));
     return nb_cuda_start(at, product_kernel<FORM, PAIRED>, grid, THREADS,
-                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column,
+                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, inputs, n_row_block, n_column,
                          columns);
 }
 
