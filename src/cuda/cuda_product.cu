@@ -257,9 +257,17 @@ __device__ __forceinline__ void read_weights(const uint8_t *tile, const uint8_t 
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
+// One lane says that all have read a stage; each by itself would keep shared memory busy.
+__device__ __forceinline__ void arrive_warp(uint64_t *empty)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) nb_barrier_arrive(empty);
+}
+
 // acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. What a
-// warp's finished products read, all of its lanes have read, so one lane says it without a barrier of the warp, which
-// would make products wait for each other; each lane by itself would keep shared memory busy.
+// warp's finished products took from registers all of its lanes have read, and the wait for them is one of the whole
+// warp, so between products a stage is given back without a barrier of the warp, which would make them wait for each
+// other.
 template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
 {
     typedef shape<FORM> form;
@@ -294,7 +302,7 @@ template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(
         advance(r, form::n_stage);
     }
     nb_wgmma_wait<0>();
-    if (lane == 0) nb_barrier_arrive(r->empty + last);
+    arrive_warp(r->empty + last);
 }
 
 // The same of e4m3, one row tile after the other: while one's sums are added, the other warpgroup multiplies.
@@ -322,7 +330,7 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
             for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
             nb_wgmma_commit();
             nb_wgmma_wait<0>();
-            if (b == TILES - 1 && lane == 0) nb_barrier_arrive(r->empty + r->slot);
+            if (b == TILES - 1) arrive_warp(r->empty + r->slot);
 #pragma unroll
             for (int i = 0; i < COLUMNS / 2; i++) sum[b][i] += part[i];
         }
@@ -493,8 +501,7 @@ template <int FORM> __device__ static void pass(ring *r, int n_step)
 {
     for (int step = 0; step < n_step; step++) {
         nb_barrier_wait(r->full + r->slot, r->phase);
-        __syncwarp(); // no lane waits for a phase that is long over
-        if (threadIdx.x % 32 == 0) nb_barrier_arrive(r->empty + r->slot);
+        arrive_warp(r->empty + r->slot); // no lane waits for a phase that is long over
         advance(r, shape<FORM>::n_stage);
     }
 }
