@@ -231,6 +231,7 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     nb_tiles_args t = {};
     t.n_matrix = 1;
     t.n_tile = p->route.n_tile, t.tile = p->route.tile, t.n_expert = p->route.n_expert, t.n_pair = n_pair;
+    t.n_row = p->route.tile_shared ? p->n_tok : 0;
     t.matrix[0] = p->experts.gate_up, t.shared = p->shared_gate_up;
     t.data_stride = p->experts.gate_up_data, t.scale_stride = p->experts.gate_up_scale;
     t.multiplier_low = p->experts.gate_multiplier, t.multiplier_high = p->experts.up_multiplier;

@@ -18,7 +18,7 @@ typedef struct nb_tiles_args {
     int64_t data_stride, scale_stride;             // from expert to expert
     const float *multiplier_low, *multiplier_high; // [n_expert], or NULL: the matrix's own
     const uint16_t *input;                         // [.][input_stride] bf16 or f16
-    int input_stride, n_row;                       // n_row: dense: tokens
+    int input_stride, n_row;                       // n_row: tokens; grouped: of the shared expert
     int e4m3;                                      // input holds codes (cuda_product.h)
     const int32_t *n_tile;                         // grouped: [1]; NULL: dense
     const nb_cuda_tile *tile;

@@ -104,6 +104,15 @@ __device__ __forceinline__ void nb_copy_bulk(uint32_t to, const void *from, int 
                  : "memory");
 }
 
+// The box of a map's two dimensions (bytes of a row, rows) at `column` and `row`; the barrier counts its bytes.
+__device__ __forceinline__ void nb_copy_box(uint32_t to, const void *map, int column, int row, uint64_t *b)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0],[%1,{%2,%3}],[%4];" ::"r"(to),
+                 "l"(map), "r"(column), "r"(row), "r"(nb_shared_at(b))
+                 : "memory");
+}
+
 // Makes what ordinary writes left in global memory, once it is visible, visible to this thread's bulk copies.
 __device__ __forceinline__ void nb_fence_async_global(void)
 {

@@ -246,6 +246,7 @@ static void experts_of(int kind, int n_tok, int d_model, int d_ff)
         if (d_ff < stride_of(&down)) cudaMemset(inter[i], 0, (size_t)n_row * stride_of(&down) * 2);
         nb_tiles_args t = {};
         t.n_matrix = 1, t.n_tile = g.n_tile, t.tile = g.tile, t.n_expert = EXPERTS, t.n_pair = g.n_pair;
+        t.n_row = n_tok;
         t.matrix[0] = gate_up, t.shared = shared_gate_up, t.multiplier_low = t.multiplier_high = multipliers;
         t.data_stride = nb_repack_data_bytes(&gate_up) / 16, t.scale_stride = nb_repack_scale_bytes(&gate_up) / 4;
         t.input = input[i], t.input_stride = stride_of(&gate_up), t.pair_token = g.pair_token;
