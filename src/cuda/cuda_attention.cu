@@ -5,10 +5,11 @@
 // movmatrix, is the next product's operand and V is read in 16 tokens per lane. The four warps of a block share a page:
 // each takes 16 tokens of K, then, the probabilities exchanged in shared memory, a quarter of V's d_head rows.
 // Blocks (splits) add up through global memory, by the last one to come. The next page's K and this page's V are loaded
-// before they are needed.
+// before they are needed. In a decode the blocks prepare their queries themselves, and the one with a sequence's last
+// page puts the token's K and V there; else prepare_qkv_kernel does it for all tokens before.
 //
 // Bytes: K and V of the context once per column tile; 2 * d_head * 2 operations per byte and query head.
-#include "cuda/cuda_attention.cuh"
+#include "cuda/cuda_attention_heads.cuh"
 #include "cuda/cuda_flash.h"
 #include "cuda/cuda_prepared.cuh"
 #include "cuda/cuda_route.cuh"
@@ -116,11 +117,28 @@ __device__ static void add_splits(const nb_cuda_attention &p, const nb_cuda_prep
     }
 }
 
+// A decode's queries; by the block that has the token's page, its K and V to there.
 template <int D, bool FP8>
+__device__ static void prepare_token(const nb_cuda_attention &p, const nb_attention_seq &s, nb_heads *heads,
+                                     const float2 *rope, int kv, bool last, int32_t page)
+{
+    const float *projected = p.projected + (int64_t)s.tok_first * p.projected_stride;
+    nb_prepare_heads<D, FP8>(p, heads, projected, rope, kv, last);
+    if (!last) return;
+    uint8_t *to = (uint8_t *)nb_page_of<D, FP8>(p, page, kv);
+    nb_store_token<D, FP8>(p, heads, to, s.n_past % NB_PAGE_TOKENS);
+    __threadfence_block(); // the block reads it from there
+    nb_team_sync();
+}
+
+// DECODE: one tile a sequence, of one token.
+template <int D, bool FP8, bool DECODE>
 __global__ void __launch_bounds__(THREADS)
     attend_kernel(const __grid_constant__ nb_cuda_attention p, const __grid_constant__ nb_cuda_prepared to)
 {
     __shared__ nb_exchange x;
+    __shared__ __align__(16) float2 rope[DECODE ? D / 2 : 2];
+    __shared__ typename std::conditional<DECODE, nb_heads, char>::type heads;
     int split = blockIdx.x, kv = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2,
         t = lane & 3;
     nb_grid_release();
@@ -131,28 +149,31 @@ __global__ void __launch_bounds__(THREADS)
     int group = p.n_head / p.n_kv_head, n_column = min(COLUMNS, s.n_new * group - tile.first);
     int last_pos = s.n_past + (tile.first + n_column - 1) / group, n_page = last_pos / NB_PAGE_TOKENS + 1;
     int per = (n_page + p.n_split - 1) / p.n_split, n_active = (n_page + per - 1) / per;
-    nb_grid_wait();
-    if (split >= n_active) return;
     int first = split * per, end = min(n_page, first + per);
     const int32_t *pages = p.page + s.page_first;
-    const uint8_t *page = nb_page_of<D, FP8>(p, pages[first], kv);
-    nb_page_part<D, FP8> loaded;
-    nb_load_k<D, FP8>(&loaded, page), nb_load_v<D, FP8>(&loaded, p, page);
+    if constexpr (DECODE) {
+        nb_fetch_norms<D>(p, &heads);
+        nb_fill_rope(p, s.n_past, rope, threadIdx.x, THREADS);
+        nb_copies_wait();
+        __syncthreads();
+    }
+    nb_grid_wait();
+    if (split >= n_active) return;
     uint32_t q[D / 64][8] = {};
     int limit[2];
     for (int c = 0; c < 2; c++) limit[c] = s.n_past + (tile.first + min(2 * t + c, n_column - 1)) / group + 1;
-    if (g < n_column) {
-        int column = tile.first + g;
-        const uint16_t *row =
-            p.q + ((int64_t)(s.tok_first + column / group) * p.n_head + kv * group + column % group) * D;
-#pragma unroll
-        for (int kt = 0; kt < D / 64; kt++) {
-            *(uint4 *)q[kt] = *(const uint4 *)(row + kt * 64 + t * 16);
-            *(uint4 *)(q[kt] + 4) = *(const uint4 *)(row + kt * 64 + t * 16 + 8);
-        }
+    if constexpr (DECODE) {
+        prepare_token<D, FP8>(p, s, &heads, rope, kv, end == n_page, pages[end - 1]);
+        if (g < n_column) nb_load_query<D>(q, heads.q[g]);
+    } else if (g < n_column) {
+        int column = tile.first + g, tok = s.tok_first + column / group;
+        nb_load_query<D>(q, p.q + ((int64_t)tok * p.n_head + kv * group + column % group) * D);
     }
+    const uint8_t *page = nb_page_of<D, FP8>(p, pages[first], kv);
+    nb_page_part<D, FP8> part;
+    nb_load_k<D, FP8>(&part, page), nb_load_v<D, FP8>(&part, p, page);
     nb_column_state<D> st;
-    nb_attend_pages<D, FP8>(p, pages, kv, first, end, q, limit, &x, &loaded, &st);
+    nb_attend_pages<D, FP8>(p, pages, kv, first, end, q, limit, &x, &part, &st);
     nb_exchange_sums<D>(st, &x);
     int64_t slot = (int64_t)blockIdx.z * p.n_kv_head + kv, at = slot * p.n_split + split;
 #pragma unroll
@@ -177,13 +198,21 @@ __global__ void __launch_bounds__(THREADS)
                   p.part_sum + slot * p.n_split * COLUMNS);
 }
 
-template <int D>
+template <int D, bool DECODE>
 static int attend(const nb_cuda_launch *at, const nb_cuda_attention *p, const nb_cuda_prepared *to, nb_error *err)
 {
     dim3 grid(p->n_split, p->n_kv_head, p->n_tile);
     static const nb_cuda_prepared none = {};
-    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true> : attend_kernel<D, false>, grid, THREADS, 0, err, *p,
-                         to ? *to : none);
+    return nb_cuda_start(at, p->fp8 ? attend_kernel<D, true, DECODE> : attend_kernel<D, false, DECODE>, grid, THREADS,
+                         0, err, *p, to ? *to : none);
+}
+
+template <bool DECODE>
+static int attend_any(const nb_cuda_launch *at, const nb_cuda_attention *p, const nb_cuda_prepared *to, nb_error *err)
+{
+    if (p->d_head == 64) return attend<64, DECODE>(at, p, to, err);
+    if (p->d_head == 128) return attend<128, DECODE>(at, p, to, err);
+    return attend<256, DECODE>(at, p, to, err);
 }
 
 int nb_cuda_attention_store(const nb_cuda_launch *at, const nb_cuda_attention *p, nb_error *err)
@@ -195,11 +224,10 @@ int nb_cuda_attention_run(const nb_cuda_launch *at, const nb_cuda_attention *p, 
                           nb_error *err)
 {
     enum { WARPS_PREPARE = PREPARE_THREADS / 32 };
+    bool one_tile_each = p->n_tok == p->n_seq && p->n_tile == p->n_seq; // so no page is read by a tile beside it
+    if (one_tile_each && p->n_rot % NB_HEAD_ROTATED == 0) return attend_any<true>(at, p, to, err);
     dim3 grid(p->n_tok, p->n_tok < at->n_sm ? nb_ceil_div(p->n_head + 2 * p->n_kv_head, WARPS_PREPARE) : 1);
     NB_TRY(nb_cuda_start(at, prepare_qkv_kernel, grid, PREPARE_THREADS, 0, err, *p, 0));
     if (p->n_flash) NB_TRY(nb_flash_run(at, p, err));
-    if (p->n_tile == 0) return NB_OK;
-    if (p->d_head == 64) return attend<64>(at, p, to, err);
-    if (p->d_head == 128) return attend<128>(at, p, to, err);
-    return attend<256>(at, p, to, err);
+    return p->n_tile ? attend_any<false>(at, p, to, err) : NB_OK;
 }

@@ -146,6 +146,24 @@ __device__ __forceinline__ static void convolve_pair(const nb_cuda_gdn &p, const
     }
 }
 
+__device__ __forceinline__ static void prefetch(const void *line)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
+// Brings a chunk's k and v, which are convolved after q, into L2, 64 channels of a token a line: without it each
+// convolution would wait for memory.
+__device__ static void prefetch_inputs(const nb_cuda_gdn &p, int tok_first, int n, int head, int ratio, int n_channel)
+{
+    enum { LINE = 64, LINES = DIM / LINE };
+    int n_key = p.n_key_head * DIM, n_line = LINES * (1 + ratio);
+    for (int j = threadIdx.x; j < n * n_line; j += THREADS) {
+        int line = j % n_line, key = n_key + head * DIM, value = 2 * n_key + head * ratio * DIM;
+        int channel = line < LINES ? key + line * LINE : value + (line - LINES) * LINE;
+        prefetch(p.qkv + (int64_t)(tok_first + j / n_line) * n_channel + channel);
+    }
+}
+
 // One vector a row, L2-normalised and scaled, to F16: shared memory and, if given, panels.
 __device__ static void normalise(const float *rows, float scale, __half *to, uint8_t (*panels)[PANEL_BYTES])
 {
@@ -411,6 +429,7 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(const __grid_consta
     int ratio = p.n_value_head / p.n_key_head, n = min(CHUNK, s.n_new - chunk.first), warp = threadIdx.x >> 5;
     int column = (threadIdx.x & 63) * 2, first = (threadIdx.x >> 6) * 16; // a thread's part of a convolution
     key_part *key = to.key + (int64_t)blockIdx.y * p.n_key_head + head;
+    prefetch_inputs(p, s.tok_first + chunk.first, n, head, ratio, n_channel);
     for (int which = 0; which < 2; which++) {
         convolve_pair<16>(p, s, chunk.first, n, first, which * n_key + head * DIM + column, n_channel,
                           [&](int i, float2 y) { *(float2 *)(x->rows + (first + i) * LD_ROW + column) = y; });

@@ -29,11 +29,6 @@ typedef struct nb_gdn_item {
     float factor; // of o[threadIdx.x], where the output is gated
 } nb_gdn_item;
 
-__device__ __forceinline__ void nb_copy_16(void *to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
-}
-
 __device__ __forceinline__ void nb_copy_4(void *to, const void *from)
 {
     asm volatile("cp.async.ca.shared.global [%0],[%1],4;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));

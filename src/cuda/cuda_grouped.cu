@@ -1,10 +1,13 @@
 // Grouped products of decode: few columns an expert, so the experts' weights are all that counts. A grid of two blocks
 // an SM walks over items (tile, row block); a warp owns a part of K, keeps its inputs in registers over the row tiles
 // of an item, and streams its weights through a ring in shared memory that runs ahead over the ends of items. No
-// barrier but the one before an item's partial sums are added.
+// barrier but the one before an item's partial sums are added. Where its outputs are added up by token, the last blocks
+// to be done share the tokens.
 //
 // Bytes: weights once a tile (an expert with more tokens than columns is read again from L2); inputs 16 KiB * NT of
 // each 8 (NT = 1) or 4 row tiles from L2.
+#include "cuda/cuda_combine.cuh"
+#include "cuda/cuda_route.cuh"
 #include "cuda/cuda_tiles.cuh"
 
 enum {
@@ -68,16 +71,15 @@ __device__ static void finish(const nb_tiles_args &t, const nb_cuda_matrix &m, c
     }
 }
 
+// The block's items. smem: rings; red: sums of an item; both shared.
 template <int KIND, int NT, bool PAIRED>
-__global__ void __launch_bounds__(THREADS, 2) grouped_kernel(const __grid_constant__ nb_tiles_args t)
+__device__ __forceinline__ static void run_items(const nb_tiles_args &t, uint8_t *smem,
+                                                 float (*red)[rows_of<NT> * NT][128])
 {
     constexpr int R = rows_of<NT>, D = ring_depth<KIND>, n_tile = nb_unit<KIND>::n_tile, J = K_TILES_WARP / n_tile;
-    extern __shared__ __align__(128) uint8_t smem[];
-    __shared__ float red[WARPS][R * NT][128];
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, n_group = WARPS / t.n_split, r = warp % n_group,
         s = warp / n_group;
     uint8_t *ring = smem + warp * D * nb_ring<KIND>::bytes;
-    nb_touch(t);
     if (!t.tiles_known) nb_grid_wait();
     nb_grid_release(); // behind the wait: who starts now sees the list of tiles
     int n_item = *t.n_tile * t.n_row_block, item = blockIdx.x;
@@ -148,7 +150,29 @@ __global__ void __launch_bounds__(THREADS, 2) grouped_kernel(const __grid_consta
 }
 
 template <int KIND, int NT, bool PAIRED>
-static int start(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, nb_error *err)
+__global__ void __launch_bounds__(THREADS, 2)
+    grouped_kernel(const __grid_constant__ nb_tiles_args t, const __grid_constant__ nb_cuda_combine sum)
+{
+    extern __shared__ __align__(128) uint8_t smem[];
+    __shared__ float red[WARPS][rows_of<NT> * NT][128];
+    __shared__ nb_combine_shared x;
+    nb_touch(t);
+    if (!PAIRED) nb_touch(sum);
+    run_items<KIND, NT, PAIRED>(t, smem, red);
+    if (PAIRED || sum.n_tok == 0) return;
+    nb_combine_norm norm = nb_combine_ahead(sum);
+    nb_grid_wait(); // a block without items has not
+    int place = nb_meet_last(sum.meet, sum.n_block);
+    for (int tok = place; tok >= 0 && tok < sum.n_tok; tok += sum.n_block) nb_combine_token<false>(sum, tok, norm, &x);
+}
+
+static int lesser(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+template <int KIND, int NT, bool PAIRED>
+static int start(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, nb_cuda_combine sum, nb_error *err)
 {
     int tiles = t->matrix[0].n_k_tile > t->shared.n_k_tile ? t->matrix[0].n_k_tile : t->shared.n_k_tile;
     int n_unit = tiles / nb_unit<KIND>::n_tile;
@@ -157,19 +181,21 @@ static int start(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, nb_er
     t->n_round = nb_ceil_div(n_unit, t->n_split);
     t->n_row_block = nb_ceil_div(rows, rows_of<NT> * WARPS / t->n_split);
     int64_t n_item = (int64_t)max_tile * t->n_row_block;
-    int grid = n_item < 2 * at->n_sm ? (int)n_item : 2 * at->n_sm;
     size_t smem = (size_t)WARPS * ring_depth<KIND> * nb_ring<KIND>::bytes;
-    return nb_cuda_start(at, grouped_kernel<KIND, NT, PAIRED>, grid, THREADS, smem, err, *t);
+    int grid = n_item < 2 * at->n_sm ? (int)n_item : 2 * at->n_sm;
+    sum.n_block = lesser(sum.n_tok, lesser(grid, at->n_sm));
+    return nb_cuda_start(at, grouped_kernel<KIND, NT, PAIRED>, grid, THREADS, smem, err, *t, sum);
 }
 
 template <int NT, bool PAIRED>
-static int start_kind(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, nb_error *err)
+static int start_kind(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, const nb_cuda_combine &sum,
+                      nb_error *err)
 {
     switch (t->matrix[0].kind) {
-    case NB_KIND_BF16: return start<NB_KIND_BF16, NT, PAIRED>(at, t, max_tile, err);
-    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8, NT, PAIRED>(at, t, max_tile, err);
-    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16, NT, PAIRED>(at, t, max_tile, err);
-    default: return start<NB_KIND_NVFP4, NT, PAIRED>(at, t, max_tile, err);
+    case NB_KIND_BF16: return start<NB_KIND_BF16, NT, PAIRED>(at, t, max_tile, sum, err);
+    case NB_KIND_FP8_A8: return start<NB_KIND_FP8_A8, NT, PAIRED>(at, t, max_tile, sum, err);
+    case NB_KIND_FP8_A16: return start<NB_KIND_FP8_A16, NT, PAIRED>(at, t, max_tile, sum, err);
+    default: return start<NB_KIND_NVFP4, NT, PAIRED>(at, t, max_tile, sum, err);
     }
 }
 
@@ -180,10 +206,18 @@ bool nb_grouped_serves(const nb_tiles_args *t, int columns)
            nb_cuda_shared_fits(WARPS * (RING_BYTES + 8 * 128 * sizeof(float))); // rings and sums
 }
 
-int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
+template <int NT>
+static int start_paired(const nb_cuda_launch *at, nb_tiles_args *t, int max_tile, const nb_cuda_combine &sum,
+                        nb_error *err)
 {
-    bool paired = t->matrix[0].paired;
-    if (columns == 8)
-        return paired ? start_kind<1, true>(at, t, max_tile, err) : start_kind<1, false>(at, t, max_tile, err);
-    return paired ? start_kind<2, true>(at, t, max_tile, err) : start_kind<2, false>(at, t, max_tile, err);
+    if (t->matrix[0].paired) return start_kind<NT, true>(at, t, max_tile, sum, err);
+    return start_kind<NT, false>(at, t, max_tile, sum, err);
+}
+
+int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, const nb_cuda_combine *sum,
+                   nb_error *err)
+{
+    static const nb_cuda_combine none = {};
+    const nb_cuda_combine &all = sum ? *sum : none;
+    return columns == 8 ? start_paired<1>(at, t, max_tile, all, err) : start_paired<2>(at, t, max_tile, all, err);
 }

@@ -4,6 +4,7 @@
 // Bytes: a greedy row once; a sampled one about ten times, from L2.
 #include "cuda/cuda_head.h"
 
+#include "cuda/cuda_prepared.cuh"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
 #include "numeric/random.h"
@@ -11,27 +12,45 @@
 enum { EMBED_THREADS = 256, PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
 enum { PART_LOADS = 16 }; // logits that a thread has on their way at a time
 
-__global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                             const uint16_t *table, int d_model, int vocab, float *out, int32_t *resolved)
+__device__ __forceinline__ static float4 load_columns(const uint16_t *row, int c)
 {
-    nb_grid_release();
-    int i = blockIdx.x, id = tok[i], slot = tok_slot[i];
-    if (id == NB_TOKEN_LAST) id = last_tok[slot];
-    id = min(max(id, 0), vocab - 1);
-    if (threadIdx.x == 0) resolved[i] = id;
-#pragma unroll 8
-    for (int j = threadIdx.x; j < d_model; j += EMBED_THREADS)
-        out[(int64_t)i * d_model + j] = nb_bf16_to_f32(__ldg(table + (int64_t)id * d_model + j));
+    uint2 v = __ldg((const uint2 *)(row + c));
+    return make_float4(nb_f32_from_bits(v.x << 16), nb_f32_from_bits(v.x & 0xffff0000u), nb_f32_from_bits(v.y << 16),
+                       nb_f32_from_bits(v.y & 0xffff0000u));
 }
 
-int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
-                      nb_error *err)
+// A block: one token's row, and the first layer's input from it.
+__global__ void __launch_bounds__(EMBED_THREADS) embed_kernel(const __grid_constant__ nb_cuda_embed p)
+{
+    __shared__ float sums[32];
+    int i = blockIdx.x, id = p.tok[i], first = threadIdx.x * 4, step = EMBED_THREADS * 4;
+    nb_grid_release();
+    if (id == NB_TOKEN_LAST) id = p.last_tok[p.tok_slot[i]];
+    id = min(max(id, 0), p.vocab - 1);
+    if (threadIdx.x == 0) p.resolved[i] = id;
+    const uint16_t *row = p.table + (int64_t)id * p.d_model;
+    float square = 0;
+#pragma unroll 4
+    for (int c = first; c < p.d_model; c += step) {
+        float4 v = load_columns(row, c);
+        *(float4 *)(p.out + (int64_t)i * p.d_model + c) = v, square += nb_square_sum(v);
+    }
+    if (!p.next_norm) return;
+    float scale = rsqrtf(nb_block_sum(square, sums) / (float)p.d_model + p.eps);
+#pragma unroll 4
+    for (int c = first; c < p.next.stride; c += step) {
+        float4 v = {}, w = {}; // zeros behind d_model
+        if (c < p.d_model) v = load_columns(row, c), w = __ldg((const float4 *)(p.next_norm + c));
+        v = make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w);
+        nb_store_prepared(p.next, i, c, v);
+    }
+}
+
+int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embed *embed, nb_error *err)
 {
     nb_cuda_launch first = *at;
     first.pdl = 0; // so the metadata is complete before any kernel of the step begins
-    return nb_cuda_start(&first, embed_kernel, n_tok, EMBED_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model,
-                         vocab, out, resolved);
+    return nb_cuda_start(&first, embed_kernel, embed->n_tok, EMBED_THREADS, 0, err, *embed);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)

@@ -36,10 +36,18 @@ typedef struct nb_cuda_head {
     int32_t *last_tok; // [slot]
 } nb_cuda_head;
 
-// resolved: [n_tok] the tokens' ids, NB_TOKEN_LAST replaced.
-int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
-                      nb_error *err);
+typedef struct nb_cuda_embed { // tokens to their rows of the table
+    int n_tok, d_model, vocab;
+    const int32_t *tok, *tok_slot, *last_tok; // [n_tok], [n_tok], by slot
+    const uint16_t *table;                    // [vocab][d_model] bf16
+    float *out;                               // [n_tok][d_model]
+    int32_t *resolved;                        // [n_tok] the tokens' ids, NB_TOKEN_LAST replaced
+    const float *next_norm; // the row, normalised by these weights, goes to `next`: the first layer's input; or NULL
+    float eps;
+    nb_cuda_prepared next;
+} nb_cuda_embed;
+
+int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embed *embed, nb_error *err);
 int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *head, nb_error *err);
 
 #endif

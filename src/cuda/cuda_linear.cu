@@ -239,6 +239,14 @@ bool nb_cuda_dense_input(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_cu
     return true;
 }
 
+// Whether the BF16 matrices are too few rows for launches of their own.
+static bool few_bf16_rows(const nb_cuda_dense *d)
+{
+    int n_row_tile = 0;
+    for (int i = 0; i < d->n_matrix; i++) n_row_tile += d->matrix[i].kind == NB_KIND_BF16 ? d->matrix[i].n_row_tile : 0;
+    return n_row_tile < NB_PRODUCT_MIN_ROW_TILES;
+}
+
 static int prepare(const nb_cuda_launch *at, const nb_cuda_dense *d, float input_scale, uint16_t *fp8, bool fp8_product,
                    uint16_t *bf16, bool bf16_product, int stride, nb_error *err)
 {
@@ -268,10 +276,10 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
                            bf16_product, stride, err));
         bf16_wanted = false; // it is there now
         t.input = fp8 ? d->input : d->keep, t.side_input = d->keep, t.input_stride = stride, t.n_row = d->n_tok;
-        t.e4m3 = fp8 && at->wgmma;
+        t.e4m3 = fp8 && at->wgmma, t.side_placed = bf16_product;
         auto add = [&] { t.matrix[t.n_matrix] = d->matrix[i], t.output[t.n_matrix++] = d->output[i++]; };
         while (i < d->n_matrix && d->matrix[i].kind == m->kind && d->matrix[i].input_scale == m->input_scale) add();
-        bool side = !product && !bf16_product && m->kind != NB_KIND_BF16;
+        bool side = m->kind != NB_KIND_BF16 && (product ? !at->wgmma && few_bf16_rows(d) : !bf16_product);
         for (; side && i < d->n_matrix && d->matrix[i].kind == NB_KIND_BF16; t.n_side++) add();
         NB_TRY(product ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err));
     }

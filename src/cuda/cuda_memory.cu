@@ -65,7 +65,7 @@ static void carve_scratch(nb_cuda *d, carver *c)
     nb_cuda_route *r = &s->route;
     carve(c, &r->logits, T * (E + 1)), carve(c, &r->top_index, T * K), carve(c, &r->top_weight, T * K);
     carve(c, &r->shared_weight, T), carve(c, &r->counter, 1), carve(c, &r->n_group, 1);
-    carve(c, &r->counters, nb_ceil_div(T, NB_ROUTER_TOKENS));
+    carve(c, &r->counters, nb_ceil_div(T, NB_ROUTER_TOKENS)), carve(c, &r->meet, 2);
     carve(c, &r->expert_first, E), carve(c, &r->expert_count, E);
     carve(c, &r->group_expert, E + 1), carve(c, &r->group_weight, (E + 1) * NB_CUDA_SMALL_MAX);
     carve(c, &r->pair_token, T * K), carve(c, &r->pair_at, T * K), carve(c, &r->n_tile, 1);

@@ -1,17 +1,17 @@
 // The mixture of experts. Up to 8 tokens: gate_up_kernel and down_kernel, whose mma column is a token, so that each
 // used expert is read once and no token is gathered; down adds experts up in registers and to the residual stream.
-// More: the grouped products of cuda_tiles.cuh, then combine_kernel, which knows whole rows and so makes the next
-// layer's input too.
+// More: the grouped products of cuda_tiles.cuh; then whole rows are added up, by down's kernel itself or by
+// combine_kernel, and so the next layer's input is made too.
 //
 // Bytes: each used expert's 3 * d_ff * d_model weights once (NVFP4: 0.5625 bytes each).
 #include "cuda/cuda_moe.h"
 
+#include "cuda/cuda_combine.cuh"
 #include "cuda/cuda_group.cuh"
-#include "cuda/cuda_prepared.cuh"
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_tiles.cuh"
 
-enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, COMBINE_THREADS = 256 };
+enum { GATE_WARPS = 4, DOWN_WARPS = 12, ROUTE_WARPS = 8, PLACE_THREADS = 256 };
 
 template <int KIND> static constexpr int gate_depth = KIND == NB_KIND_NVFP4 ? 4 : KIND == NB_KIND_BF16 ? 2 : 4;
 
@@ -128,71 +128,16 @@ __global__ void __launch_bounds__(DOWN_WARPS * 32) down_kernel(const __grid_cons
     p.residual[(int64_t)tok * p.d_model + row] += y;
 }
 
-template <bool BF16> __device__ __forceinline__ static float4 load_pair(const void *pair_out, int64_t at)
-{
-    if (!BF16) return *(const float4 *)((const float *)pair_out + at);
-    uint2 v = *(const uint2 *)((const uint16_t *)pair_out + at);
-    return make_float4(nb_f32_from_bits(v.x << 16), nb_f32_from_bits(v.x & 0xffff0000u), nb_f32_from_bits(v.y << 16),
-                       nb_f32_from_bits(v.y & 0xffff0000u));
-}
-
-// Columns i .. i + 3 of the residual stream and the sum of the token's pairs by weight, in order of falling weight,
-// then the shared expert.
+// A block a token, for products that do not add up themselves.
 template <bool BF16>
-__device__ __forceinline__ static float4 combine_columns(const nb_cuda_moe &p, int tok, const int64_t *row,
-                                                         const float *weight, int n_part, int i)
+__global__ void __launch_bounds__(NB_COMBINE_THREADS, 2) combine_kernel(const __grid_constant__ nb_cuda_combine p)
 {
-    float4 y = {};
-#pragma unroll 9
-    for (int k = 0; k < n_part; k++) {
-        float4 v = load_pair<BF16>(p.pair_out, row[k] * p.d_model + i);
-        y.x += weight[k] * v.x, y.y += weight[k] * v.y, y.z += weight[k] * v.z, y.w += weight[k] * v.w;
-    }
-    float4 old = *(const float4 *)(p.residual + (int64_t)tok * p.d_model + i);
-    return make_float4(old.x + y.x, old.y + y.y, old.z + y.z, old.w + y.w);
-}
-
-// A block: one token's row, and the next layer's input from it.
-template <bool BF16>
-__global__ void __launch_bounds__(COMBINE_THREADS, 2) combine_kernel(const __grid_constant__ nb_cuda_moe p)
-{
-    constexpr int step = COMBINE_THREADS * 4, N = NB_MOE_NORM_MAX / step;
-    __shared__ int64_t row[NB_TOP_K_EXPERT_MAX + 1];
-    __shared__ float weight[NB_TOP_K_EXPERT_MAX + 1], sums[32];
-    int tok = blockIdx.x, first = threadIdx.x * 4, top_k = p.route.top_k, n_part = top_k + p.route.has_shared;
-    float4 w[N] = {}, x[N] = {};
+    __shared__ nb_combine_shared x;
     nb_grid_release();
     nb_touch(p);
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        if (p.next_norm && first + i * step < p.d_model) w[i] = __ldg((const float4 *)(p.next_norm + first + i * step));
+    nb_combine_norm w = nb_combine_ahead(p);
     nb_grid_wait();
-    if ((int)threadIdx.x < n_part) {
-        bool routed = (int)threadIdx.x < top_k;
-        row[threadIdx.x] = routed ? p.route.pair_at[tok * top_k + threadIdx.x] : p.n_tok * top_k + tok;
-        weight[threadIdx.x] = routed ? p.route.top_weight[tok * top_k + threadIdx.x] : p.route.shared_weight[tok];
-    }
-    __syncthreads();
-    float4 *residual = (float4 *)(p.residual + (int64_t)tok * p.d_model);
-    float square = 0;
-#pragma unroll
-    for (int i = 0; i < N; i++) // all loads before the first store
-        if (first + i * step < p.d_model) x[i] = combine_columns<BF16>(p, tok, row, weight, n_part, first + i * step);
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        if (first + i * step < p.d_model) residual[(first + i * step) / 4] = x[i];
-        square += nb_square_sum(x[i]);
-    }
-    for (int i = first + NB_MOE_NORM_MAX; i < p.d_model; i += step)
-        residual[i / 4] = combine_columns<BF16>(p, tok, row, weight, n_part, i);
-    if (!p.next_norm) return;
-    float scale = rsqrtf(nb_block_sum(square, sums) / (float)p.d_model + p.eps);
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        float4 v = {x[i].x * scale * w[i].x, x[i].y * scale * w[i].y, x[i].z * scale * w[i].z, x[i].w * scale * w[i].w};
-        if (first + i * step < p.next.stride)
-            nb_store_prepared(p.next, tok, first + i * step, v); // zeros behind d_model
-    }
+    nb_combine_token<BF16>(p, blockIdx.x, w, &x);
 }
 
 // The experts alone, counted in global memory before; place_kernel does the pairs.
@@ -236,8 +181,8 @@ int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *r, nb_error
 {
     NB_TRY(nb_cuda_start(at, route_kernel, nb_ceil_div(r->n_tok, ROUTE_WARPS), ROUTE_WARPS * 32, 0, err, *r));
     if (!r->spread) return NB_OK;
-    return nb_cuda_start(at, place_kernel, nb_ceil_div((int64_t)r->n_tok * r->top_k, COMBINE_THREADS), COMBINE_THREADS,
-                         0, err, *r);
+    return nb_cuda_start(at, place_kernel, nb_ceil_div((int64_t)r->n_tok * r->top_k, PLACE_THREADS), PLACE_THREADS, 0,
+                         err, *r);
 }
 
 static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
@@ -253,7 +198,7 @@ static int moe_small(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
 static int run_grouped(const nb_cuda_launch *at, nb_tiles_args *t, int columns, int max_tile, nb_error *err)
 {
     if (at->wgmma) return nb_product_grouped(at, t, max_tile, err);
-    if (nb_grouped_serves(t, columns)) return nb_grouped_run(at, t, columns, max_tile, err);
+    if (nb_grouped_serves(t, columns)) return nb_grouped_run(at, t, columns, max_tile, NULL, err);
     return nb_tiles_grouped(at, t, columns, max_tile, err);
 }
 
@@ -268,6 +213,16 @@ static int run_shared(const nb_cuda_launch *at, const nb_tiles_args *grouped, co
     return at->wgmma ? nb_product_dense(at, &t, err) : nb_tiles_dense(at, &t, err);
 }
 
+static nb_cuda_combine combine_of(const nb_cuda_moe *p)
+{
+    nb_cuda_combine c = {};
+    c.n_tok = p->n_tok, c.d_model = p->d_model, c.top_k = p->route.top_k, c.has_shared = p->route.has_shared;
+    c.pair_at = p->route.pair_at, c.top_weight = p->route.top_weight, c.shared_weight = p->route.shared_weight;
+    c.pair_out = p->pair_out, c.residual = p->residual, c.next_norm = p->next_norm, c.eps = p->eps, c.next = p->next;
+    c.meet = p->route.meet;
+    return c;
+}
+
 static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)
 {
     int n_pair = p->n_tok * p->route.top_k, columns = p->route.tile_columns;
@@ -276,6 +231,7 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     nb_tiles_args t = {};
     t.n_matrix = 1;
     t.n_tile = p->route.n_tile, t.tile = p->route.tile, t.n_expert = p->route.n_expert, t.n_pair = n_pair;
+    t.n_row = p->route.tile_shared ? p->n_tok : 0;
     t.matrix[0] = p->experts.gate_up, t.shared = p->shared_gate_up;
     t.data_stride = p->experts.gate_up_data, t.scale_stride = p->experts.gate_up_scale;
     t.multiplier_low = p->experts.gate_multiplier, t.multiplier_high = p->experts.up_multiplier;
@@ -294,10 +250,12 @@ static int moe_large(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *e
     t.input = p->inter, t.input_stride = p->inter_stride, t.pair_token = NULL;
     t.output[0].kind = at->wgmma ? NB_OUT_BF16 : NB_OUT_F32, t.output[0].out = p->pair_out,
     t.output[0].stride = p->d_model;
-    NB_TRY(run_grouped(at, &t, columns, max_tile, err));
+    nb_cuda_combine sum = combine_of(p);
     if (apart) NB_TRY(run_shared(at, &t, p->inter + (int64_t)n_pair * p->inter_stride, p->n_tok, err));
+    if (!at->wgmma && nb_grouped_serves(&t, columns)) return nb_grouped_run(at, &t, columns, max_tile, &sum, err);
+    NB_TRY(run_grouped(at, &t, columns, max_tile, err));
     auto combine = at->wgmma ? combine_kernel<true> : combine_kernel<false>;
-    return nb_cuda_start(at, combine, p->n_tok, COMBINE_THREADS, 0, err, *p);
+    return nb_cuda_start(at, combine, p->n_tok, NB_COMBINE_THREADS, 0, err, sum);
 }
 
 int nb_cuda_moe_run(const nb_cuda_launch *at, const nb_cuda_moe *p, nb_error *err)

@@ -29,6 +29,7 @@ typedef struct nb_cuda_route {
     float *shared_weight; // [n_tok]
     unsigned *counter;    // blocks that are done; 0 between launches
     unsigned *counters;   // of each NB_ROUTER_TOKENS tokens (cuda_router.h)
+    unsigned *meet;       // [2] of nb_meet_last
     // up to NB_CUDA_SMALL_MAX tokens: the experts that are used, each once
     int32_t *n_group;      // [1]
     int32_t *group_expert; // [n_group], the shared expert (n_expert) first
@@ -61,6 +62,20 @@ typedef struct nb_cuda_moe {
     float eps;
     nb_cuda_prepared next;
 } nb_cuda_moe;
+
+// What becomes of larger batches' pairs: added up by weight to the residual stream, and the next layer's input.
+typedef struct nb_cuda_combine {
+    int n_tok, d_model, top_k, has_shared; // n_tok 0: nothing
+    const int32_t *pair_at;
+    const float *top_weight, *shared_weight;
+    const void *pair_out;
+    float *residual;
+    const float *next_norm;
+    float eps;
+    nb_cuda_prepared next;
+    int n_block; // joined to a product: its last blocks, as many, share the tokens
+    unsigned *meet;
+} nb_cuda_combine;
 
 int nb_cuda_route_run(const nb_cuda_launch *at, const nb_cuda_route *route, nb_error *err); // larger batches
 int nb_cuda_moe_run(const nb_cuda_launch *at, const nb_cuda_moe *moe, nb_error *err);

@@ -1,17 +1,22 @@
 // The kernel of cuda_product.h: out^T = W x^T, persistent, one block an SM. A block takes 256 weight rows and up to 128
 // tokens; the tokens' inputs and the weights come through a ring of stages of 128 columns (BF16: 64), filled by one
-// warpgroup (gathered rows by 16-byte copies, weight tiles by bulk copies). Two warpgroups multiply half of the rows
-// each: weights are decoded in registers, which is wgmma's A, inputs are its B. They share the ring but do not wait for
-// each other, so one stores its results while the other multiplies.
+// warpgroup: weight tiles by bulk copies, experts' in NVFP4 as boxes of tensor maps; inputs as boxes or, where rows may
+// be gathered, by 16-byte copies. Two warpgroups multiply half of the rows each: weights are decoded in registers,
+// which is wgmma's A, inputs are its B. They share the ring but do not wait for each other, so one stores its results
+// while the other multiplies.
 //
 // Where weights and inputs are e4m3, they are multiplied as they are, at twice the rate. Such a wgmma adds with less
 // than binary32's precision, so the sums of each stage go to sums in binary32. W8A8 of decodes has its inputs in f16.
 //
 // Bytes of a block and stage: 32 KiB of inputs, 18 (NVFP4) or 32 KiB (FP8) of weights, from L2; 8.4 MFLOP. Of e4m3: 16
 // and 32 KiB; 8.4 MFLOP. Of BF16: 16 and 32 KiB; 4.2 MFLOP. Where that gives few blocks, W8A8 has blocks of half of the
-// rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read.
+// rows, in decodes of half of the tokens too. L2 gives an SM about 21 bytes a cycle when all read. That leaves SMs to
+// the small BF16 matrices of the same launch (cuda_side.cuh), whose blocks have y = 1.
 #include "cuda/cuda_product.h"
 
+#include <cuda.h>
+
+#include "cuda/cuda_side.cuh"
 #include "cuda/cuda_source.cuh"
 #include "cuda/cuda_wgmma.cuh"
 
@@ -23,27 +28,36 @@ enum {
     REGISTERS_CONSUMER = 240,
     REGISTERS_PRODUCER = 24,
     PREPARE_THREADS = 256,
+    BOX_ROWS = COLUMNS * 32 / NB_WARPGROUP, // of inputs: a warp's
 };
 static_assert(REGISTERS_PRODUCER + CONSUMERS * REGISTERS_CONSUMER <= (CONSUMERS + 1) * nb_registers_launched(THREADS),
               "setmaxnreg waits");
 
 // What is multiplied: a kind with 16-bit inputs, or e4m3 with e4m3. Narrow: in blocks of half as many rows, of W8A8
-// with inputs in f16 or e4m3.
-enum { FORM_F16_NARROW = NB_KIND_NVFP4 + 1, FORM_E4M3, FORM_E4M3_NARROW };
+// with inputs in f16 or e4m3. Experts: in NVFP4, whose weights come as boxes.
+enum { FORM_F16_NARROW = NB_KIND_NVFP4 + 1, FORM_E4M3, FORM_E4M3_NARROW, FORM_EXPERTS };
 
 template <int FORM> struct shape {
-    static constexpr bool e4m3 = FORM >= FORM_E4M3;
+    static constexpr bool e4m3 = FORM == FORM_E4M3 || FORM == FORM_E4M3_NARROW;
     static constexpr bool narrow = FORM == FORM_F16_NARROW || FORM == FORM_E4M3_NARROW;
-    static constexpr int kind = FORM >= FORM_F16_NARROW ? NB_KIND_FP8_A8 : FORM;
+    static constexpr int kind = FORM == FORM_EXPERTS ? NB_KIND_NVFP4 : FORM >= FORM_F16_NARROW ? NB_KIND_FP8_A8 : FORM;
     static constexpr int row_tiles = narrow ? 8 : 16, warp_tiles = row_tiles / 8; // of a block, of a consumer's warp
     static constexpr int k_tiles = FORM == NB_KIND_BF16 ? 1 : 2; // of a stage: four stages are better than two
     static constexpr int value_bytes = e4m3 ? 1 : 2, row_bytes = k_tiles * NB_CUDA_K_TILE * value_bytes;
     static constexpr int input_bytes = COLUMNS * row_bytes;
-    static constexpr int tile_data =
-        nb_unit<kind>::n_chunk * k_tiles * 512; // of a row tile in a stage, then its scales
-    static constexpr int tile_bytes = tile_data + (kind == NB_KIND_NVFP4 ? 128 : 0);
-    static constexpr int stage_bytes = input_bytes + row_tiles * tile_bytes, n_stage = RING_BYTES / stage_bytes;
+    static constexpr int tile_data = nb_unit<kind>::n_chunk * k_tiles * 512; // of a row tile in a stage
+    static constexpr int tile_scales = kind == NB_KIND_NVFP4 ? 128 : 0, tile_bytes = tile_data + tile_scales;
+    static constexpr int data_at = input_bytes, scales_at = data_at + row_tiles * tile_data; // in a stage
+    static constexpr int stage_bytes = scales_at + row_tiles * tile_scales, n_stage = RING_BYTES / stage_bytes;
+    static constexpr int copy_tiles = row_tiles / 4; // of a warp that copies
 };
+
+// Tensor maps: inputs; of FORM_EXPERTS weights and scales of the experts and of the shared one.
+typedef struct maps {
+    CUtensorMap inputs, data[2], scales[2];
+} maps;
+
+enum { WORD = 8 }; // bytes of an element in the maps of weights
 
 #if NB_HAVE_WGMMA
 typedef struct task { // a block's piece of work: row tiles from row_first on of all matrices, `count` tokens
@@ -103,7 +117,7 @@ typedef struct weight_source {
 
 template <int FORM> __device__ static weight_source open_weights(const nb_tiles_args &t, const task &k)
 {
-    enum { TILES = shape<FORM>::row_tiles / 4 };
+    enum { TILES = shape<FORM>::copy_tiles };
     int lane = threadIdx.x & 31, slot = threadIdx.x / 32 * TILES + lane % TILES, tile = k.row_first + slot;
     weight_source s = {NULL, 0, 0};
     if (tile >= k.n_row_tile || lane >= (FORM == NB_KIND_NVFP4 ? 2 * TILES : TILES)) return s;
@@ -112,18 +126,87 @@ template <int FORM> __device__ static weight_source open_weights(const nb_tiles_
     int64_t expert = k.expert >= 0 && !k.shared ? k.expert : 0, row = t.n_tile ? tile : tile - t.block_first[i],
             n = m.n_k_tile / shape<FORM>::k_tiles;
     bool scales = lane >= TILES;
-    int place = shape<FORM>::narrow ? slot : (slot & 8) | (slot & 1) << 2 | (slot >> 1 & 3); // a warp has neighbours
-    s.to = shape<FORM>::input_bytes + place * shape<FORM>::tile_bytes + (scales ? shape<FORM>::tile_data : 0);
-    s.n_byte = scales ? 128 : shape<FORM>::tile_data;
+    s.n_byte = scales ? shape<FORM>::tile_scales : shape<FORM>::tile_data;
+    s.to = (scales ? shape<FORM>::scales_at : shape<FORM>::data_at) + slot * s.n_byte;
     s.from = scales ? (const uint8_t *)(m.scale + expert * t.scale_stride)
                     : (const uint8_t *)(m.data + expert * t.data_stride);
     s.from += row * n * s.n_byte;
     return s;
 }
 
-// Fills the ring. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as a row has chunks. So
-// the lanes that copy a row hold the places of their rows in the input, one each.
-template <int FORM> __device__ static void produce(const nb_tiles_args &t, const division &d, ring r)
+// A stage's weights. FORM_EXPERTS: a warp's row tiles in two boxes by one lane; behind the last expert there are zeros.
+template <int FORM> struct weights {
+    typedef shape<FORM> form;
+    weight_source w;
+    const CUtensorMap *data, *scales;
+    int row, step;
+
+    __device__ __forceinline__ weights(const nb_tiles_args &t, const maps &m, const task &k)
+    {
+        if constexpr (FORM == FORM_EXPERTS) {
+            data = &m.data[k.shared], scales = &m.scales[k.shared], step = 0;
+            row = (k.shared ? 0 : k.expert * k.n_row_tile) + k.row_first + threadIdx.x / 32 * form::copy_tiles;
+        } else {
+            w = open_weights<FORM>(t, k);
+        }
+    }
+
+    __device__ __forceinline__ int stage_bytes() const
+    {
+        return FORM == FORM_EXPERTS ? form::copy_tiles * form::tile_bytes : __reduce_add_sync(0xffffffffu, w.n_byte);
+    }
+
+    __device__ __forceinline__ void copy(uint32_t stage, uint64_t *full)
+    {
+        if constexpr (FORM == FORM_EXPERTS) {
+            uint32_t first = threadIdx.x / 32 * form::copy_tiles;
+            if (threadIdx.x % 32 == 0) {
+                nb_copy_box(stage + form::data_at + first * form::tile_data, data, step * (form::tile_data / WORD), row,
+                            full);
+                nb_copy_box(stage + form::scales_at + first * form::tile_scales, scales,
+                            step * (form::tile_scales / WORD), row, full);
+            }
+            step++;
+        } else {
+            if (w.n_byte) nb_copy_bulk(stage + w.to, w.from, w.n_byte, full);
+            w.from += w.n_byte;
+        }
+    }
+};
+
+// Fills the ring, a warp with its rows of the inputs, as far as there are tokens.
+template <int FORM>
+__device__ static void produce_boxes(const nb_tiles_args &t, const maps &m, const division &d, ring r)
+{
+    typedef shape<FORM> form;
+    int lane = threadIdx.x & 31, first = threadIdx.x / 32 * BOX_ROWS;
+    task k;
+    nb_fence_async_global();
+    for (int i = blockIdx.x; open_task<form::row_tiles>(t, d, i, &k); i += gridDim.x) {
+        if (k.row_first >= k.n_row_tile) continue;
+        int row = k.first + first + (k.shared ? t.n_pair : 0), n_step = steps_of<FORM>(t, k), column = 0;
+        int n_box = first < k.count ? form::row_bytes / NB_PANEL_ROW : 0;
+        weights<FORM> w(t, m, k);
+        int n_byte = w.stage_bytes() + n_box * BOX_ROWS * NB_PANEL_ROW;
+        for (int step = 0; step < n_step; step++, column += form::row_bytes) {
+            uint64_t *full = r.full + r.slot;
+            uint32_t stage = nb_shared_at(r.stage) + r.slot * form::stage_bytes, to = stage + first * NB_PANEL_ROW;
+            nb_barrier_wait(r.empty + r.slot, r.phase ^ 1);
+            if (lane == 0) {
+                nb_barrier_expect(full, n_byte);
+                for (int j = 0; j < n_box; j++)
+                    nb_copy_box(to + j * COLUMNS * NB_PANEL_ROW, &m.inputs, column + j * NB_PANEL_ROW, row, full);
+            }
+            __syncwarp();
+            w.copy(stage, full);
+            advance(&r, form::n_stage);
+        }
+    }
+}
+
+// The same where rows may be gathered. A thread copies one 16-byte chunk of the rows row0, row0 + STEP, ..: as many as
+// a row has chunks. So the lanes that copy a row hold the places of their rows in the input, one each.
+template <int FORM> __device__ static void produce(const nb_tiles_args &t, const maps &m, const division &d, ring r)
 {
     typedef shape<FORM> form;
     enum { CHUNKS = form::row_bytes / 16, STEP = NB_WARPGROUP / CHUNKS, ROWS = COLUMNS / STEP };
@@ -135,10 +218,10 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, const
         if (k.row_first >= k.n_row_tile) continue;
         int row = k.first + min(row0 + chunk * STEP, k.count - 1), n_row = (k.count - row0 + STEP - 1) / STEP;
         if (t.pair_token && !k.shared) row = __ldg(t.pair_token + row);
-        if (t.n_tile && !t.pair_token && k.shared) row += t.n_pair;
+        if (!t.pair_token && k.shared) row += t.n_pair;
         uint32_t place = (uint32_t)row * (uint32_t)t.input_stride * form::value_bytes, column = chunk * 16;
-        weight_source w = open_weights<FORM>(t, k);
-        int n_byte = __reduce_add_sync(0xffffffffu, w.n_byte);
+        weights<FORM> w(t, m, k);
+        int n_byte = w.stage_bytes();
         int n_step = steps_of<FORM>(t, k);
         for (int step = 0; step < n_step; step++) {
             uint64_t *full = r.full + r.slot;
@@ -146,8 +229,7 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, const
             nb_barrier_wait(r.empty + r.slot, r.phase ^ 1);
             if (lane == 0) nb_barrier_expect(full, n_byte);
             __syncwarp();
-            if (w.n_byte) nb_copy_bulk(nb_shared_at(r.stage) + stage + w.to, w.from, w.n_byte, full);
-            w.from += w.n_byte;
+            w.copy(nb_shared_at(r.stage) + stage, full);
 #pragma unroll 8 // more would take registers that a producer has not got
             for (int j = 0; j < ROWS; j++) {
                 uint32_t at = __shfl_sync(0xffffffffu, place, (lane & (32 - CHUNKS)) | j) + column;
@@ -161,7 +243,9 @@ template <int FORM> __device__ static void produce(const nb_tiles_args &t, const
 }
 
 // The A fragments of mma steps 2 * half and + 1 of k tile i of the stage, of the warp's row tile at `tile`.
-template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *tile, int i, int half, uint32_t a[2][4])
+template <int KIND>
+__device__ __forceinline__ void read_weights(const uint8_t *tile, const uint8_t *scales, int i, int half,
+                                             uint32_t a[2][4])
 {
     constexpr int n = nb_unit<KIND>::n_chunk;
     int lane = threadIdx.x & 31, at = KIND == NB_KIND_NVFP4 ? i : 0;
@@ -169,47 +253,58 @@ template <int KIND> __device__ __forceinline__ void read_weights(const uint8_t *
     uint32_t all[4][4];
 #pragma unroll
     for (int c = 0; c < n; c++) u.chunk[at * n + c] = *(const uint4 *)(tile + (i * n + c) * 512 + lane * 16);
-    if (KIND == NB_KIND_NVFP4) u.scale = *(const uint32_t *)(tile + shape<KIND>::tile_data + lane * 4);
+    if (KIND == NB_KIND_NVFP4) u.scale = *(const uint32_t *)(scales + lane * 4);
     nb_unit_decode<KIND>(u, at, all);
 #pragma unroll
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
-// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. Every
-// lane says itself that it has read a stage: a barrier of the warp between products would make them wait for each
+// One lane says that all have read a stage; each by itself would keep shared memory busy.
+__device__ __forceinline__ void arrive_warp(uint64_t *empty)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) nb_barrier_arrive(empty);
+}
+
+// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. What a
+// warp's finished products took from registers all of its lanes have read, and the wait for them is one of the whole
+// warp, so between products a stage is given back without a barrier of the warp, which would make them wait for each
 // other.
-template <int FORM, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
+template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
 {
     typedef shape<FORM> form;
-    enum { KIND = form::kind, TILES = form::warp_tiles };
-    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
+    enum { TILES = form::warp_tiles };
+    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
     uint32_t a[2][TILES][2][4]; // [parity][row tile][mma step]
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
-        const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes;
+        const uint8_t *tile = stage + form::data_at + (group * 4 + warp) * TILES * form::tile_data;
+        const uint8_t *scales = stage + form::scales_at + (group * 4 + warp) * TILES * form::tile_scales;
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_fence_async();
+        if (PAIRED) nb_fence_async(); // behind copies by threads
 #pragma unroll
         for (int part = 0; part < 2 * form::k_tiles; part++) { // half a k tile each
             int i = part / 2, half = part % 2;
             uint64_t panel = nb_panel(nb_shared_at(stage) + i * COLUMNS * NB_PANEL_ROW) + 4 * half;
 #pragma unroll
-            for (int b = 0; b < TILES; b++) read_weights<KIND>(tile + b * 4 * form::tile_bytes, i, half, a[half][b]);
+            for (int b = 0; b < TILES; b++)
+                read_weights<form::kind>(tile + b * form::tile_data, scales + b * form::tile_scales, i, half,
+                                         a[half][b]);
             nb_wgmma_fence();
 #pragma unroll
             for (int s = 0; s < 2; s++)
 #pragma unroll
                 for (int b = 0; b < TILES; b++)
-                    nb_wgmma<N, nb_unit<KIND>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
+                    nb_wgmma<N, nb_unit<form::kind>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
-            if (part == 0 && step) nb_barrier_arrive(r->empty + last);
+            if (part == 0 && step && lane == 0) nb_barrier_arrive(r->empty + last);
         }
         last = r->slot;
         advance(r, form::n_stage);
     }
     nb_wgmma_wait<0>();
-    nb_barrier_arrive(r->empty + last);
+    arrive_warp(r->empty + last);
 }
 
 // The same of e4m3, one row tile after the other: while one's sums are added, the other warpgroup multiplies.
@@ -221,12 +316,11 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
     float part[COLUMNS / 2] = {};
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
-        const uint8_t *tile = stage + form::input_bytes + (group * 4 * TILES + warp) * form::tile_bytes + lane * 16;
+        const uint8_t *tile = stage + form::data_at + (group * 4 + warp) * TILES * form::tile_data + lane * 16;
         uint64_t panel = nb_panel(nb_shared_at(stage));
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_fence_async();
 #pragma unroll
-        for (int b = 0; b < TILES; b++, tile += 4 * form::tile_bytes) {
+        for (int b = 0; b < TILES; b++, tile += form::tile_data) {
             uint4 low[2] = {*(const uint4 *)tile, *(const uint4 *)(tile + 1024)},
                   high[2] = {*(const uint4 *)(tile + 512), *(const uint4 *)(tile + 1536)};
             uint32_t a[4][4] = {{low[0].x, high[0].x, low[0].y, high[0].y},
@@ -238,7 +332,7 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
             for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
             nb_wgmma_commit();
             nb_wgmma_wait<0>();
-            if (b == TILES - 1) nb_barrier_arrive(r->empty + r->slot);
+            if (b == TILES - 1) arrive_warp(r->empty + r->slot);
 #pragma unroll
             for (int i = 0; i < COLUMNS / 2; i++) sum[b][i] += part[i];
         }
@@ -392,7 +486,7 @@ template <int FORM, bool PAIRED, int N> __device__ static void run_task(const nb
     if constexpr (shape<FORM>::e4m3)
         consume_e4m3<FORM>(acc, r, n_step);
     else
-        consume<FORM, N>(acc, r, n_step);
+        consume<FORM, PAIRED, N>(acc, r, n_step);
     int tile = k.row_first + (group * 4 + warp) * TILES;
     if constexpr (TILES == 2 && !PAIRED) {
         if (tile + 1 < k.n_row_tile) {
@@ -409,7 +503,7 @@ template <int FORM> __device__ static void pass(ring *r, int n_step)
 {
     for (int step = 0; step < n_step; step++) {
         nb_barrier_wait(r->full + r->slot, r->phase);
-        nb_barrier_arrive(r->empty + r->slot);
+        arrive_warp(r->empty + r->slot); // no lane waits for a phase that is long over
         advance(r, shape<FORM>::n_stage);
     }
 }
@@ -434,17 +528,23 @@ template <int FORM, bool PAIRED> __device__ static void run_any(const nb_tiles_a
 
 template <int FORM, bool PAIRED>
 __global__ void __launch_bounds__(THREADS, 1)
-    product_kernel(const __grid_constant__ nb_tiles_args t, int n_row_block, int n_column, int columns)
+    product_kernel(const __grid_constant__ nb_tiles_args t, const __grid_constant__ maps m, int n_row_block,
+                   int n_column, int columns)
 {
 #if NB_HAVE_WGMMA
     typedef shape<FORM> form;
     extern __shared__ uint8_t smem[];
     __shared__ uint64_t full[form::n_stage], empty[form::n_stage];
     ring r = {smem + (1024 - nb_shared_at(smem) % 1024) % 1024, full, empty, 0, 0};
+    if (!PAIRED && blockIdx.y) {
+        nb_grid_release();
+        for (int i = blockIdx.x; i < nb_side_pieces(t); i += gridDim.x) nb_side_run(t, i, (nb_side_sums *)r.stage);
+        return;
+    }
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stage; i++) {
-            nb_barrier_init(&full[i], NB_WARPGROUP + NB_WARPGROUP / 32);
-            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP);
+            nb_barrier_init(&full[i], NB_WARPGROUP / 32 + (PAIRED ? NB_WARPGROUP : 0));
+            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP / 32);
         }
         nb_barrier_init_done();
     }
@@ -454,7 +554,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     division d = {n_row_block, n_row_block * (t.n_tile ? *t.n_tile : n_column), columns};
     if (threadIdx.x < NB_WARPGROUP) {
         nb_registers_fewer<REGISTERS_PRODUCER>();
-        produce<FORM>(t, d, r);
+        if constexpr (PAIRED)
+            produce<FORM>(t, m, d, r);
+        else
+            produce_boxes<FORM>(t, m, d, r);
     } else {
         nb_registers_more<REGISTERS_CONSUMER>();
         task k;
@@ -506,14 +609,71 @@ __global__ void product_prepare_kernel(const __grid_constant__ nb_cuda_source s,
     if (bf16) prepare_row<false, false>(s, ahead, 1.0f, row, bf16, stride, sums);
 }
 
+// `rows` rows of `row_bytes` at `at` as boxes. There are none behind the last row: zeros come.
+static int open_map(CUtensorMap *map, CUtensorMapDataType type, CUtensorMapSwizzle swizzle, const void *at,
+                    int64_t row_elements, int64_t row_bytes, int64_t rows, int box_elements, int box_rows,
+                    nb_error *err)
+{
+    enum { DRIVER = 12000 }; // the version that brought the function
+    static decltype(&cuTensorMapEncodeTiled) encode;
+    if (!encode) {
+        cudaDriverEntryPointQueryResult found;
+        NB_CUDA_TRY(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", (void **)&encode, DRIVER,
+                                                     cudaEnableDefault, &found),
+                    err);
+    }
+    cuuint64_t stride = (cuuint64_t)row_bytes, size[] = {(cuuint64_t)row_elements, (cuuint64_t)rows};
+    cuuint32_t box[] = {(cuuint32_t)box_elements, (cuuint32_t)box_rows}, step[] = {1, 1};
+    CUresult code = encode ? encode(map, type, 2, (void *)at, size, &stride, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                    swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+                           : CUDA_ERROR_NOT_FOUND;
+    return code == CUDA_SUCCESS ? NB_OK
+                                : nb_error_set(err, NB_ERR_DEVICE,
+                                               "cuTensorMapEncodeTiled failed with %d: update the driver", (int)code);
+}
+
+// Inputs: BOX_ROWS rows and a panel's columns, swizzled as nb_swizzle does.
+static int open_inputs(const nb_tiles_args *t, int value_bytes, CUtensorMap *map, nb_error *err)
+{
+    int64_t row_bytes = (int64_t)t->input_stride * value_bytes;
+    return open_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, CU_TENSOR_MAP_SWIZZLE_128B, t->input, row_bytes, row_bytes,
+                    (t->n_tile ? t->n_pair : 0) + t->n_row, NB_PANEL_ROW, BOX_ROWS, err);
+}
+
+// Row tiles of `m` and of the n_expert - 1 behind it: a stage's part of each is n_byte, a warp's are a box.
+static int open_tiles(const nb_cuda_matrix *m, const void *at, int n_expert, int n_byte, CUtensorMap *map,
+                      nb_error *err)
+{
+    typedef shape<FORM_EXPERTS> form;
+    int64_t row_bytes = (int64_t)m->n_k_tile / form::k_tiles * n_byte;
+    return open_map(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT64, CU_TENSOR_MAP_SWIZZLE_NONE, at, row_bytes / WORD, row_bytes,
+                    (int64_t)m->n_row_tile * n_expert, n_byte / WORD, form::copy_tiles, err);
+}
+
+static int open_experts(const nb_tiles_args *t, maps *m, nb_error *err)
+{
+    typedef shape<FORM_EXPERTS> form;
+    for (int i = 0; i < 2; i++) {
+        const nb_cuda_matrix *first = i ? &t->shared : &t->matrix[0];
+        int n = i ? 1 : t->n_expert;
+        if (first->kind != NB_KIND_NVFP4) break; // the shared expert's product is apart
+        NB_TRY(open_tiles(first, first->data, n, form::tile_data, &m->data[i], err));
+        NB_TRY(open_tiles(first, first->scale, n, form::tile_scales, &m->scales[i], err));
+    }
+    return NB_OK;
+}
+
 template <int FORM, bool PAIRED>
 static int start(const nb_cuda_launch *at, const nb_tiles_args *t, int n_row_tile, int n_column, int columns,
                  nb_error *err)
 {
-    int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column,
-        grid = n_task < at->n_sm ? n_task : at->n_sm;
+    int n_row_block = nb_ceil_div(n_row_tile, shape<FORM>::row_tiles), n_task = n_row_block * n_column;
+    dim3 grid(n_task < at->n_sm ? n_task : at->n_sm, t->n_side ? 2 : 1);
+    maps m = {};
+    if (!PAIRED) NB_TRY(open_inputs(t, shape<FORM>::value_bytes, &m.inputs, err));
+    if (FORM == FORM_EXPERTS) NB_TRY(open_experts(t, &m, err));
     return nb_cuda_start(at, product_kernel<FORM, PAIRED>, grid, THREADS,
-                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, n_row_block, n_column,
+                         shape<FORM>::n_stage * shape<FORM>::stage_bytes + 1024, err, *t, m, n_row_block, n_column,
                          columns);
 }
 
@@ -541,7 +701,9 @@ static int start_kind(const nb_cuda_launch *at, const nb_tiles_args *t, int n_ro
     case NB_KIND_BF16: return start_paired<NB_KIND_BF16>(at, t, n_row_tile, n_column, err);
     case NB_KIND_FP8_A8: return start_paired<NB_KIND_FP8_A8>(at, t, n_row_tile, n_column, err);
     case NB_KIND_FP8_A16: return start_paired<NB_KIND_FP8_A16>(at, t, n_row_tile, n_column, err);
-    default: return start_paired<NB_KIND_NVFP4>(at, t, n_row_tile, n_column, err);
+    default:
+        return t->n_tile ? start_paired<FORM_EXPERTS>(at, t, n_row_tile, n_column, err)
+                         : start_paired<NB_KIND_NVFP4>(at, t, n_row_tile, n_column, err);
     }
 }
 
@@ -569,7 +731,7 @@ int nb_product_dense(const nb_cuda_launch *at, nb_tiles_args *t, nb_error *err)
     int n = 0; // row tiles of all matrices in a row
     for (int i = 0; i <= NB_CUDA_MATRIX_MAX; i++) {
         t->block_first[i] = n;
-        if (i < t->n_matrix) n += t->matrix[i].n_row_tile;
+        if (i < t->n_matrix - t->n_side) n += t->matrix[i].n_row_tile;
     }
     const nb_cuda_matrix *m = &t->matrix[0];
     if (m->kind == NB_KIND_FP8_A8 && !m->paired && !t->e4m3) return start_f16(at, t, n, err);

@@ -148,4 +148,31 @@ __device__ inline bool nb_last_block(unsigned *counter, unsigned n_block)
     return last;
 }
 
+// The grid's last n_last blocks to come here wait until all have been; what those wrote before is visible to them then.
+// Returns a block's place among them, negative for the others, which may go. n_last: at most the SMs and the grid, so
+// that none waits for a block that finds no place on the card. meet: [2] blocks that were here, 0 between meetings;
+// meetings so far.
+__device__ inline int nb_meet_last(unsigned *meet, int n_last)
+{
+    __shared__ int place;
+    unsigned before = threadIdx.x ? 0 : *(volatile unsigned *)(meet + 1);
+    __threadfence(); // the meeting is read before the block counts as here
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int ticket = (int)atomicAdd(meet, 1u), last = (int)gridDim.x - 1;
+        place = ticket - (last + 1 - n_last);
+        if (ticket == last) {
+            *meet = 0;
+            __threadfence();
+            atomicAdd(meet + 1, 1u);
+        } else if (place >= 0) {
+            while (*(volatile unsigned *)(meet + 1) == before) {
+            }
+        }
+        __threadfence();
+    }
+    __syncthreads();
+    return place;
+}
+
 #endif

@@ -202,11 +202,7 @@ __device__ static void take_residual(const nb_single_args &p, nb_single_shared *
 // Barriers, and what is the same in every layer.
 __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh)
 {
-    if ((int)threadIdx.x < p.attention.n_rot / 2) {
-        float c, s;
-        sincosf((float)p.attention.seq[0].n_past * __ldg(p.attention.inv_freq + threadIdx.x), &s, &c);
-        sh->rope[threadIdx.x] = make_float2(c * p.attention.rope_factor, s * p.attention.rope_factor);
-    }
+    nb_fill_rope(p.attention, p.attention.seq[0].n_past, sh->rope, threadIdx.x, blockDim.x);
     if (threadIdx.x == 0) {
         for (int i = 0; i < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX; i++) nb_barrier_init(&sh->full[i], 1);
         for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_barrier_init(&sh->empty[i], WARPS);

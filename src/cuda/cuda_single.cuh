@@ -8,7 +8,7 @@
 #ifndef NB_CUDA_SINGLE_CUH
 #define NB_CUDA_SINGLE_CUH
 
-#include "cuda/cuda_attention.cuh"
+#include "cuda/cuda_attention_heads.cuh"
 #include "cuda/cuda_deltanet_item.cuh"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_single.h"
@@ -26,7 +26,6 @@ enum {
     NB_SINGLE_SCALES_AT = NB_SINGLE_SLOTS * NB_SINGLE_SLOT_BYTES, // in a stage
     NB_SINGLE_STAGE_BYTES = NB_SINGLE_SLOTS * (NB_SINGLE_SLOT_BYTES + NB_SINGLE_SCALE_BYTES),
     NB_SINGLE_PIECE = 8, // slots: about what an SM's share of the memory's rate brings in its latency
-    NB_SINGLE_HEAD_MAX = 256,
     NB_SINGLE_PAGES_AHEAD = 2, // of the KV cache, a team's that come into L2 before it attends to them
 };
 
@@ -34,9 +33,7 @@ enum { WARPS = NB_SINGLE_WARPS, THREADS = NB_SINGLE_THREADS }; // of the kernel'
 
 typedef struct nb_single_team { // attention: of four warps
     nb_exchange exchange;
-    __align__(16) uint16_t q[NB_ATTENTION_COLUMNS][NB_SINGLE_HEAD_MAX];
-    __align__(16) uint16_t row[2][NB_SINGLE_HEAD_MAX]; // the token's K and V as the cache holds them
-    __align__(16) float norm[2][NB_SINGLE_HEAD_MAX];   // weights of q's and k's
+    nb_heads heads;
 } nb_single_team;
 
 // What a team attends to, the same in every layer: pages first .. end - 1 of a KV head, or none.
@@ -82,7 +79,7 @@ typedef struct nb_single_shared {
     int32_t index[NB_SINGLE_GROUP_MAX];
     uint32_t top[NB_SINGLE_WARPS];
     int n_candidate;
-    __align__(16) float2 rope[NB_SINGLE_HEAD_MAX / 2];
+    __align__(16) float2 rope[NB_HEAD_MAX / 2];
     nb_gdn_seq gdn_seq; // the sequence, as the mixers want it
     nb_attention_seq attention_seq;
     nb_single_pages pages[2]; // of the teams

@@ -3,8 +3,6 @@
 #ifndef NB_CUDA_SINGLE_ATTENTION_CUH
 #define NB_CUDA_SINGLE_ATTENTION_CUH
 
-#include <type_traits>
-
 #include "cuda/cuda_single.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -30,116 +28,12 @@ __device__ static void share_pages(const nb_cuda_attention &a, nb_single_shared 
     }
 }
 
-// A lane's eight values of a head, lane * 8 .. + 7 (D = 128: of the first 16 lanes).
-typedef struct head_values {
-    float v[8];
-} head_values;
-
-__device__ __forceinline__ static head_values load_head(const float *x, bool in)
-{
-    head_values h;
-    float4 none = make_float4(0, 0, 0, 0);
-    *(float4 *)h.v = in ? __ldcg((const float4 *)x) : none,
-             *(float4 *)(h.v + 4) = in ? __ldcg((const float4 *)(x + 4)) : none;
-    return h;
-}
-
-// RMS norm and rotation. weight: [D]; rope: [n_rot / 2] cosine and sine, both in shared memory.
-template <int D>
-__device__ __forceinline__ static void norm_rotate(const nb_cuda_attention &a, head_values *h, const float *weight,
-                                                   const float2 *rope)
-{
-    int lane = threadIdx.x & 31, step = a.n_rot / 16, other = lane < step ? lane + step : lane - step;
-    float sum = 0, w[8], y[8];
-    *(float4 *)w = *(const float4 *)(weight + lane % (D / 8) * 8);
-    *(float4 *)(w + 4) = *(const float4 *)(weight + lane % (D / 8) * 8 + 4);
-#pragma unroll
-    for (int j = 0; j < 8; j++) sum += h->v[j] * h->v[j];
-    float scale = rsqrtf(nb_warp_sum(sum) / (float)D + a.eps);
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-        h->v[j] *= scale * w[j];
-        y[j] = __shfl_sync(0xffffffffu, h->v[j], other & 31);
-    }
-    if (lane >= 2 * step) return;
-    const float4 *turn = (const float4 *)(rope + (lane < step ? lane : other) * 8); // of two values
-    float sign = lane < step ? -1.0f : 1.0f;
-#pragma unroll
-    for (int j = 0; j < 8; j += 2) {
-        float4 r = turn[j / 2];
-        h->v[j] = h->v[j] * r.x + sign * y[j] * r.y, h->v[j + 1] = h->v[j + 1] * r.z + sign * y[j + 1] * r.w;
-    }
-}
-
-template <bool FP8> __device__ __forceinline__ static uint32_t query_pair(float low, float high)
-{
-    uint32_t b = nb_pack_bf16x2(low, high);
-    return FP8 ? nb_pack_pair<true>(nb_f32_from_bits(b << 16), nb_f32_from_bits(b & 0xffff0000u)) : b;
-}
-
-// Eight values as the cache holds them.
-template <bool FP8> __device__ __forceinline__ static void store_row(uint16_t *row, const head_values &h, float scale)
-{
-    int lane = threadIdx.x & 31;
-    if (FP8) {
-        float inverse = 1.0f / scale;
-        uint32_t pair[4];
-#pragma unroll
-        for (int e = 0; e < 4; e++) pair[e] = nb_e4m3x2_from_f32(h.v[2 * e] * inverse, h.v[2 * e + 1] * inverse);
-        ((uint2 *)row)[lane] = make_uint2(pair[0] | pair[1] << 16, pair[2] | pair[3] << 16);
-    } else {
-        ((uint4 *)row)[lane] = make_uint4(nb_pack_bf16x2(h.v[0], h.v[1]), nb_pack_bf16x2(h.v[2], h.v[3]),
-                                          nb_pack_bf16x2(h.v[4], h.v[5]), nb_pack_bf16x2(h.v[6], h.v[7]));
-    }
-}
-
-// The query heads of a KV head into the team's shared memory, and, by the team that has its page, the token's K and V.
-template <int D, bool FP8>
-__device__ __forceinline__ static void prepare_heads(const nb_cuda_attention &a, nb_single_team *team,
-                                                     const float2 *rope, int kv, bool last)
-{
-    int group = a.n_head / a.n_kv_head, q_rows = D * (1 + a.gated), warp = nb_team_warp(), lane = threadIdx.x & 31;
-    int n_job = group + (last ? 2 : 0); // the queries, K, V: at most three a warp
-    const float *query = a.projected + kv * group * q_rows + lane * 8,
-                *key = a.projected + a.n_head * q_rows + kv * D + lane * 8;
-    bool in = lane < D / 8;
-    auto load = [&](int j) {
-        return load_head(j < group ? query + j * q_rows : key + (j - group) * a.n_kv_head * D, in && j < n_job);
-    };
-    head_values h = load(warp), second = load(warp + NB_TEAM_WARPS), third = load(warp + 2 * NB_TEAM_WARPS);
-    static_assert(NB_ATTENTION_COLUMNS + 2 <= 3 * NB_TEAM_WARPS, "three jobs a warp");
-#pragma unroll 1
-    for (int j = warp; j < n_job; j += NB_TEAM_WARPS) {
-        if (j <= group) norm_rotate<D>(a, &h, team->norm[j == group], rope);
-        if (in && j < group)
-            *(uint4 *)&team->q[j][lane * 8] =
-                make_uint4(query_pair<FP8>(h.v[0], h.v[1]), query_pair<FP8>(h.v[2], h.v[3]),
-                           query_pair<FP8>(h.v[4], h.v[5]), query_pair<FP8>(h.v[6], h.v[7]));
-        else if (in)
-            store_row<FP8>(team->row[j - group], h, j == group ? a.k_scale : a.v_scale);
-        h = second, second = third;
-    }
-    nb_team_sync();
-}
-
-// The token's K and V into the cache. page: K of the KV head.
-template <int D, bool FP8>
-__device__ __forceinline__ static void store_token(const nb_cuda_attention &a, const nb_single_team *team,
-                                                   uint8_t *page, int row)
-{
-    typedef typename std::conditional<FP8, uint8_t, uint16_t>::type code;
-    code *k = (code *)page + row * D, *v = (code *)(page + a.n_kv_head * nb_head_bytes<D, FP8>()) + row;
-#pragma unroll
-    for (int i = threadIdx.x % NB_TEAM_THREADS; i < D; i += NB_TEAM_THREADS)
-        k[i] = ((const code *)team->row[0])[i], v[i * NB_PAGE_TOKENS] = ((const code *)team->row[1])[i];
-}
-
 // The token's K and V into a page that was loaded without them.
 template <int D>
-__device__ __forceinline__ static void patch_page(nb_page_part<D, true> *part, const nb_single_team *team, int row)
+__device__ __forceinline__ static void patch_page(nb_page_part<D, true> *part, const nb_heads *heads, int row)
 {
     int t = threadIdx.x & 3, shift = row % 4 * 8;
-    const uint8_t *k = (const uint8_t *)team->row[0], *v = (const uint8_t *)team->row[1];
+    const uint8_t *k = (const uint8_t *)heads->row[0], *v = (const uint8_t *)heads->row[1];
 #pragma unroll
     for (int h = 0; h < 2; h++)
         if (nb_k_row() + 2 * h == row)
@@ -183,12 +77,6 @@ __device__ __forceinline__ static void store_split(const nb_single_args &p, nb_e
     }
 }
 
-template <int D> __device__ __forceinline__ static void fetch_norms(const nb_cuda_attention &a, nb_single_team *team)
-{
-    int i = threadIdx.x % NB_TEAM_THREADS * 4, of_k = i >= D;
-    if (i < 2 * D) nb_copy_16(&team->norm[of_k][i - of_k * D], (of_k ? a.k_norm : a.q_norm) + i - of_k * D);
-}
-
 // Pages first .. end - 1 of a KV head into L2, at most one a thread.
 template <int D, bool FP8>
 __device__ __forceinline__ static void prefetch_pages(const nb_cuda_attention &a, const int32_t *pages, int kv,
@@ -217,32 +105,27 @@ __device__ static void attend(const nb_single_args &p, const nb_cuda_attention &
 {
     int i_team = threadIdx.x / NB_TEAM_THREADS, kv = sh->pages[i_team].kv, first = sh->pages[i_team].first,
         end = sh->pages[i_team].end, n_past = sh->attention_seq.n_past, row = n_past % NB_PAGE_TOKENS;
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    int g = threadIdx.x >> 2 & 7;
     nb_single_team *team = &sh->annex.mixer.team[i_team];
     const int32_t *pages = a.page + sh->attention_seq.page_first;
     bool busy = first < end, last = end == n_past / NB_PAGE_TOKENS + 1;
     nb_page_part<D, FP8> part;
     if (busy) {
         if constexpr (FP8) load_first<D, FP8>(&part, a, pages[first], kv); // bf16 has no registers for it
-        fetch_norms<D>(a, team);
+        nb_fetch_norms<D>(a, &team->heads);
         prefetch_pages<D, FP8>(a, pages, kv, first + FP8, min(end, first + 1 + NB_SINGLE_PAGES_AHEAD));
         nb_copies_wait();
     }
     nb_single_wait(barrier);
     if (!busy) return;
-    prepare_heads<D, FP8>(a, team, sh->rope, kv, last);
-    if (last) store_token<D, FP8>(a, team, (uint8_t *)nb_page_of<D, FP8>(a, pages[end - 1], kv), row);
+    nb_prepare_heads<D, FP8>(a, &team->heads, a.projected, sh->rope, kv, last);
+    if (last) nb_store_token<D, FP8>(a, &team->heads, (uint8_t *)nb_page_of<D, FP8>(a, pages[end - 1], kv), row);
     if constexpr (FP8)
-        if (last && first + 1 == end) patch_page<D>(&part, team, row);
+        if (last && first + 1 == end) patch_page<D>(&part, &team->heads, row);
     if (last && first + FP8 < end) __threadfence_block(), nb_team_sync(); // the team loads it from the cache
     if constexpr (!FP8) load_first<D, FP8>(&part, a, pages[first], kv);
     uint32_t q[D / 64][8] = {};
-    if (g < a.n_head / a.n_kv_head)
-#pragma unroll
-        for (int kt = 0; kt < D / 64; kt++) {
-            *(uint4 *)q[kt] = *(const uint4 *)&team->q[g][kt * 64 + t * 16];
-            *(uint4 *)(q[kt] + 4) = *(const uint4 *)&team->q[g][kt * 64 + t * 16 + 8];
-        }
+    if (g < a.n_head / a.n_kv_head) nb_load_query<D>(q, team->heads.q[g]);
     int limit[2] = {n_past + 1, n_past + 1};
     nb_column_state<D> st;
     nb_attend_pages<D, FP8>(a, pages, kv, first, end, q, limit, &team->exchange, &part, &st);

@@ -1,9 +1,9 @@
-// The kernels of a step in order. One sequence: one persistent kernel (cuda_single.h). Up to 8 tokens a layer is 6
-// launches (7 with full attention): input norm and projections; DeltaNet, or q/k/v preparation and attention; output
-// projection with the residual sum; norm and router, whose last block routes; gate and up; down with the residual sum.
-// More: norm, router and routing are one kernel, experts run as grouped products, and kernels that know whole rows or
-// heads leave the input of the next product. The residual stream is fp32, everything between kernels bf16 where the
-// reference rounds too, else fp32.
+// The kernels of a step in order. One sequence: one persistent kernel (cuda_single.h). Up to 256 a layer of a decode is
+// 6 launches: input projections; DeltaNet or attention; output projection with the residual sum; norm and router, whose
+// last block routes; gate and up; down with the residual sum. Up to 8 tokens input projections make the norm
+// themselves; of more, kernels that know whole rows or heads leave the input of the next product, and experts run as
+// grouped products. The residual stream is fp32, everything between kernels bf16 where the reference rounds too, else
+// fp32.
 #include <stdlib.h>
 
 #include "cuda/cuda_router.h"
@@ -210,11 +210,11 @@ static int tile_columns(int n_tok, int top_k, int n_expert)
     return mean <= 3 ? 8 : mean <= 8 ? 16 : mean <= 16 ? 32 : 64;
 }
 
-// Whether the layer before leaves layer i's input, and as what.
+// Whether layer i's input is left by the layer before, or the embedding, and as what.
 static bool input_ahead(const nb_cuda_step *s, int i, nb_cuda_prepared *input)
 {
     const nb_config *c = &s->d->model->config;
-    if (i <= 0 || i >= c->num_hidden_layers || c->hidden_size > NB_MOE_NORM_MAX || s->d->tap) return false;
+    if (i >= c->num_hidden_layers || c->hidden_size > NB_MOE_NORM_MAX || s->d->tap) return false;
     const nb_cuda_layer *l = &s->d->weights.layer[i];
     nb_cuda_dense in = l->kind == NB_LAYER_FULL_ATTENTION ? attention_input(s, l) : deltanet_input(s, l);
     return nb_cuda_dense_input(&s->at, &in, input);
@@ -275,7 +275,8 @@ int nb_cuda_moe_block(const nb_cuda_step *s, const nb_cuda_layer *l, int i_layer
                                    m.input_stride, s->err));
     }
     m.eps = (float)c->rms_norm_eps;
-    if (input_ahead(s, i_layer + 1, &m.next)) m.next_norm = d->weights.layer[i_layer + 1].input_layernorm;
+    if (i_layer >= 0 && input_ahead(s, i_layer + 1, &m.next))
+        m.next_norm = d->weights.layer[i_layer + 1].input_layernorm;
     NB_TRY(nb_cuda_moe_run(&s->at, &m, s->err));
     if (i_layer >= 0) NB_TRY(nb_cuda_tap_rows(s, NB_TAP_ROUTER, i_layer, r.top_weight, r.n_tok, r.top_k, r.top_index));
     return nb_cuda_tap_experts(s, &m, &l->from->moe);
@@ -378,16 +379,27 @@ static int run_layers(const nb_cuda_step *s)
     return NB_OK;
 }
 
+static int run_embed(const nb_cuda_step *s)
+{
+    nb_cuda *d = s->d;
+    const nb_config *c = &d->model->config;
+    nb_cuda_embed e = {};
+    e.n_tok = s->m->n_tok, e.d_model = c->hidden_size, e.vocab = c->vocab_size, e.table = d->weights.embed;
+    e.tok = (const int32_t *)(d->meta + s->m->tok), e.tok_slot = (const int32_t *)(d->meta + s->m->tok_slot);
+    e.last_tok = d->last_tok, e.out = d->scratch.residual, e.resolved = d->scratch.tok;
+    e.eps = (float)c->rms_norm_eps;
+    if (input_ahead(s, 0, &e.next)) e.next_norm = d->weights.layer[0].input_layernorm;
+    nb_cuda_part(s, NB_PART_EMBED);
+    return nb_cuda_embed_run(&s->at, &e, s->err);
+}
+
 int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
     nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl}, err};
     s.at.times = d->time ? d->times : NULL;
     nb_cuda_choose_products(&s);
     const nb_config *c = &d->model->config;
-    nb_cuda_part(&s, NB_PART_EMBED);
-    NB_TRY(nb_cuda_embed_run(&s.at, (const int32_t *)(d->meta + m->tok), (const int32_t *)(d->meta + m->tok_slot),
-                             d->last_tok, d->weights.embed, m->n_tok, c->hidden_size, c->vocab_size,
-                             d->scratch.residual, d->scratch.tok, err));
+    NB_TRY(run_embed(&s));
     NB_TRY(run_layers(&s));
     NB_TRY(nb_cuda_tap_rows(&s, NB_TAP_RESIDUAL, c->num_hidden_layers, d->scratch.residual, m->n_tok, c->hidden_size,
                             NULL));

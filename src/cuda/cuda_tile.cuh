@@ -11,6 +11,16 @@ __device__ __forceinline__ uint32_t nb_shared_at(const void *p)
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
+__device__ __forceinline__ void nb_copy_16(void *to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
+}
+
+__device__ __forceinline__ void nb_copies_wait(void)
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 // Programmatic dependent launch: let the next kernel start early; wait until the previous one is complete and visible.
 __device__ __forceinline__ void nb_grid_release(void)
 {

@@ -18,7 +18,7 @@ typedef struct nb_tiles_args {
     int64_t data_stride, scale_stride;             // from expert to expert
     const float *multiplier_low, *multiplier_high; // [n_expert], or NULL: the matrix's own
     const uint16_t *input;                         // [.][input_stride] bf16 or f16
-    int input_stride, n_row;                       // n_row: dense: tokens
+    int input_stride, n_row;                       // n_row: tokens; grouped: of the shared expert
     int e4m3;                                      // input holds codes (cuda_product.h)
     const int32_t *n_tile;                         // grouped: [1]; NULL: dense
     const nb_cuda_tile *tile;
@@ -29,6 +29,7 @@ typedef struct nb_tiles_args {
     int n_row_warp, n_split;
     int n_side; // dense: the last matrices are BF16, whatever the first ones are, with an input of their own ..
     const uint16_t *side_input;
+    int side_placed;          // its columns are in the order of cuda_product.h
     int side_split;           // .. and one row tile a block
     int n_row_block, n_round; // nb_grouped_run: row blocks of an expert, units of a warp and row tile
     int tiles_known;          // the list of tiles was complete before the previous kernel began
@@ -60,8 +61,10 @@ __device__ inline void nb_store_gated(const nb_tiles_args &t, const nb_cuda_matr
 int nb_tiles_dense(const nb_cuda_launch *at, nb_tiles_args *args, nb_error *err);
 int nb_tiles_grouped(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
 
-// The grouped product of few columns (8 or 16 a tile), cuda_grouped.cu: true where it serves these matrices.
+// The grouped product of few columns (8 or 16 a tile), cuda_grouped.cu: true where it serves these matrices. sum: of
+// its outputs, by the same launch; or NULL.
 bool nb_grouped_serves(const nb_tiles_args *args, int columns);
-int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, nb_error *err);
+int nb_grouped_run(const nb_cuda_launch *at, nb_tiles_args *args, int columns, int max_tile, const nb_cuda_combine *sum,
+                   nb_error *err);
 
 #endif

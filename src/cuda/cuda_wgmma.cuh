@@ -36,11 +36,6 @@ __device__ __forceinline__ void nb_copy_16(uint32_t to, const void *from)
 }
 
 // This thread's copies so far are done.
-__device__ __forceinline__ void nb_copies_wait(void)
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
 __device__ __forceinline__ void nb_barrier_init(uint64_t *b, int n_arrive)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(nb_shared_at(b)), "r"(n_arrive));
@@ -101,6 +96,15 @@ __device__ __forceinline__ void nb_copy_bulk(uint32_t to, const void *from, int 
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(to),
                  "l"(from), "r"(n_byte), "r"(nb_shared_at(b))
+                 : "memory");
+}
+
+// The box of a map's two dimensions (bytes of a row, rows) at `column` and `row`; the barrier counts its bytes.
+__device__ __forceinline__ void nb_copy_box(uint32_t to, const void *map, int column, int row, uint64_t *b)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0],[%1,{%2,%3}],[%4];" ::"r"(to),
+                 "l"(map), "r"(column), "r"(row), "r"(nb_shared_at(b))
                  : "memory");
 }
 

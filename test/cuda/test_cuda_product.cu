@@ -140,6 +140,55 @@ static void dense_products_equal_the_tiles(void **state)
             }
 }
 
+// Small BF16 matrices in the launch of a larger product; placed: their inputs are in its order.
+static void beside_of(int kind, bool placed, int n_sm, int n_tok)
+{
+    enum { MATRICES = 4, SIDE = 2, INPUTS = 2048 };
+    static const int rows[MATRICES] = {320, 600, 34, 2};
+    nb_tiles_args t = {};
+    nb_cuda_launch at = nb_test_at;
+    at.n_sm = n_sm;
+    uint16_t *x = nb_test_bf16((int64_t)n_tok * INPUTS, 3), *input[2], *side[2];
+    int n_out = 0;
+    for (int i = 0; i < MATRICES; i++, t.n_matrix++)
+        t.matrix[i] = matrix(i < MATRICES - SIDE ? kind : NB_KIND_BF16, rows[i], INPUTS, 0, 1), n_out += rows[i];
+    for (int i = 0; i < 2; i++) {
+        input[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * INPUTS * 2);
+        side[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * INPUTS * 2);
+    }
+    prepare_both(x, n_tok, &t.matrix[0], input[0], input[1], false);
+    prepare_both(x, n_tok, &t.matrix[MATRICES - 1], side[0], side[1], false);
+    void *out[2];
+    t.n_side = SIDE, t.input_stride = INPUTS, t.n_row = n_tok;
+    for (int i = 0; i < 2; i++) {
+        out[i] = nb_test_gpu((size_t)n_tok * n_out * 4);
+        for (int j = 0, first = 0; j < MATRICES; first += rows[j++])
+            t.output[j] = (nb_cuda_output){NB_OUT_F32, out[i], n_out, first};
+        t.input = input[i], t.side_input = side[i && placed], t.side_placed = i && placed;
+        nb_test_ok(i ? nb_product_dense(&at, &t, &err) : nb_tiles_dense(&nb_test_at, &t, &err), &err);
+    }
+    char what[64];
+    snprintf(what, sizeof what, "kind %d, BF16 beside it, %d tokens, %d SMs", kind, n_tok, n_sm);
+    nb_test_rows_close(what, out[0], out[1], n_tok, n_out, n_out, false, NULL, F32_CLOSE);
+    for (int i = 0; i < MATRICES; i++) free_matrix(&t.matrix[i]);
+    for (int i = 0; i < 2; i++) cudaFree(out[i]), cudaFree(input[i]), cudaFree(side[i]);
+    cudaFree(x);
+}
+
+static void small_matrices_go_beside_a_product(void **state)
+{
+    (void)state;
+    if (!has_hopper()) skip();
+    static const int counts[] = {65, 128, 200, 256};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        for (int few = 0; few < 2; few++) {
+            int n_sm = few ? (int)FEW_SMS : nb_test_at.n_sm;
+            beside_of(NB_KIND_FP8_A8, false, n_sm, counts[i]);
+            beside_of(NB_KIND_FP8_A16, true, n_sm, counts[i]);
+            beside_of(NB_KIND_NVFP4, true, n_sm, counts[i]);
+        }
+}
+
 typedef struct groups { // pairs of ragged experts, and the shared expert's tokens
     int32_t *pair_token, *n_tile;
     nb_cuda_tile *tile;
@@ -197,6 +246,7 @@ static void experts_of(int kind, int n_tok, int d_model, int d_ff)
         if (d_ff < stride_of(&down)) cudaMemset(inter[i], 0, (size_t)n_row * stride_of(&down) * 2);
         nb_tiles_args t = {};
         t.n_matrix = 1, t.n_tile = g.n_tile, t.tile = g.tile, t.n_expert = EXPERTS, t.n_pair = g.n_pair;
+        t.n_row = n_tok;
         t.matrix[0] = gate_up, t.shared = shared_gate_up, t.multiplier_low = t.multiplier_high = multipliers;
         t.data_stride = nb_repack_data_bytes(&gate_up) / 16, t.scale_stride = nb_repack_scale_bytes(&gate_up) / 4;
         t.input = input[i], t.input_stride = stride_of(&gate_up), t.pair_token = g.pair_token;
@@ -237,6 +287,7 @@ int main(void)
 {
     nb_test_begin();
     const struct CMUnitTest tests[] = {cmocka_unit_test(dense_products_equal_the_tiles),
+                                       cmocka_unit_test(small_matrices_go_beside_a_product),
                                        cmocka_unit_test(expert_products_equal_the_tiles)};
     return nb_test_run("cuda_product", tests);
 }
