@@ -50,6 +50,7 @@ template <int FORM> struct shape {
     static constexpr int data_at = input_bytes, scales_at = data_at + row_tiles * tile_data; // in a stage
     static constexpr int stage_bytes = scales_at + row_tiles * tile_scales, n_stage = RING_BYTES / stage_bytes;
     static constexpr int copy_tiles = row_tiles / 4; // of a warp that copies
+    static constexpr int leave_lanes = e4m3 ? 1 : 32; // of a warp, that say that a stage was read
 };
 
 // Tensor maps: inputs; of FORM_EXPERTS weights and scales of the experts and of the shared one.
@@ -259,22 +260,20 @@ __device__ __forceinline__ void read_weights(const uint8_t *tile, const uint8_t 
     for (int j = 0; j < 4; j++) a[0][j] = all[2 * half][j], a[1][j] = all[2 * half + 1][j];
 }
 
-// One lane says that all have read a stage; each by itself would keep shared memory busy.
-__device__ __forceinline__ void arrive_warp(uint64_t *empty)
+// The warp has read a stage. Where no product is in flight, one lane says so for all, which keeps shared memory less
+// busy; elsewhere a barrier of the warp would make products wait for each other, so each lane says what it has read.
+template <int FORM> __device__ __forceinline__ void leave_stage(uint64_t *empty)
 {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) nb_barrier_arrive(empty);
+    if (shape<FORM>::leave_lanes == 1) __syncwarp();
+    if (threadIdx.x % 32 < shape<FORM>::leave_lanes) nb_barrier_arrive(empty);
 }
 
-// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied. What a
-// warp's finished products took from registers all of its lanes have read, and the wait for them is one of the whole
-// warp, so between products a stage is given back without a barrier of the warp, which would make them wait for each
-// other.
+// acc: rows of this warp's row tiles by N tokens. Fragments are decoded while the ones before are multiplied.
 template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(float acc[][N / 2], ring *r, int n_step)
 {
     typedef shape<FORM> form;
     enum { TILES = form::warp_tiles };
-    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
+    int warp = threadIdx.x / 32 % 4, group = threadIdx.x / NB_WARPGROUP - 1, last = 0;
     uint32_t a[2][TILES][2][4]; // [parity][row tile][mma step]
     for (int step = 0; step < n_step; step++) {
         const uint8_t *stage = r->stage + r->slot * form::stage_bytes;
@@ -298,13 +297,13 @@ template <int FORM, bool PAIRED, int N> __device__ __forceinline__ void consume(
                     nb_wgmma<N, nb_unit<form::kind>::f16>(acc[b], a[half][b][s], panel + 2 * s, 1);
             nb_wgmma_commit();
             nb_wgmma_wait<1>(); // the part before is done
-            if (part == 0 && step && lane == 0) nb_barrier_arrive(r->empty + last);
+            if (part == 0 && step) leave_stage<FORM>(r->empty + last);
         }
         last = r->slot;
         advance(r, form::n_stage);
     }
     nb_wgmma_wait<0>();
-    arrive_warp(r->empty + last);
+    leave_stage<FORM>(r->empty + last);
 }
 
 // The same of e4m3, one row tile after the other: while one's sums are added, the other warpgroup multiplies.
@@ -332,7 +331,7 @@ template <int FORM> __device__ __forceinline__ void consume_e4m3(float sum[][COL
             for (int s = 0; s < 4; s++) nb_wgmma_e4m3(part, a[s], panel + 2 * s, s);
             nb_wgmma_commit();
             nb_wgmma_wait<0>();
-            if (b == TILES - 1) arrive_warp(r->empty + r->slot);
+            if (b == TILES - 1) leave_stage<FORM>(r->empty + r->slot);
 #pragma unroll
             for (int i = 0; i < COLUMNS / 2; i++) sum[b][i] += part[i];
         }
@@ -503,7 +502,7 @@ template <int FORM> __device__ static void pass(ring *r, int n_step)
 {
     for (int step = 0; step < n_step; step++) {
         nb_barrier_wait(r->full + r->slot, r->phase);
-        arrive_warp(r->empty + r->slot); // no lane waits for a phase that is long over
+        leave_stage<FORM>(r->empty + r->slot); // no lane waits for a phase that is long over
         advance(r, shape<FORM>::n_stage);
     }
 }
@@ -544,7 +543,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stage; i++) {
             nb_barrier_init(&full[i], NB_WARPGROUP / 32 + (PAIRED ? NB_WARPGROUP : 0));
-            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP / 32);
+            nb_barrier_init(&empty[i], CONSUMERS * NB_WARPGROUP / 32 * form::leave_lanes);
         }
         nb_barrier_init_done();
     }
