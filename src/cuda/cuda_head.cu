@@ -4,6 +4,7 @@
 // Bytes: a greedy row once; a sampled one about ten times, from L2.
 #include "cuda/cuda_head.h"
 
+#include "cuda/cuda_embedding.cuh"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
 #include "numeric/random.h"
@@ -11,27 +12,21 @@
 enum { EMBED_THREADS = 256, PART_THREADS = 256, DRAW_THREADS = 1024, RADIX = 256 };
 enum { PART_LOADS = 16 }; // logits that a thread has on their way at a time
 
-__global__ void embed_kernel(const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                             const uint16_t *table, int d_model, int vocab, float *out, int32_t *resolved)
+__global__ void embed_kernel(const __grid_constant__ nb_cuda_embedding p, float *out)
 {
-    nb_grid_release();
-    int i = blockIdx.x, id = tok[i], slot = tok_slot[i];
-    if (id == NB_TOKEN_LAST) id = last_tok[slot];
-    id = min(max(id, 0), vocab - 1);
-    if (threadIdx.x == 0) resolved[i] = id;
+    nb_touch(p);
+    nb_grid_wait();
+    nb_grid_release(); // not before: kernels behind read metadata at once
+    int i = blockIdx.x, id = nb_embedding_id(p, i);
+    if (threadIdx.x == 0) p.resolved[i] = id;
 #pragma unroll 8
-    for (int j = threadIdx.x; j < d_model; j += EMBED_THREADS)
-        out[(int64_t)i * d_model + j] = nb_bf16_to_f32(__ldg(table + (int64_t)id * d_model + j));
+    for (int j = threadIdx.x; j < p.d_model; j += EMBED_THREADS)
+        out[(int64_t)i * p.d_model + j] = nb_bf16_to_f32(__ldg(p.table + (int64_t)id * p.d_model + j));
 }
 
-int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
-                      nb_error *err)
+int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embedding *p, int n_tok, float *out, nb_error *err)
 {
-    nb_cuda_launch first = *at;
-    first.pdl = 0; // so the metadata is complete before any kernel of the step begins
-    return nb_cuda_start(&first, embed_kernel, n_tok, EMBED_THREADS, 0, err, tok, tok_slot, last_tok, table, d_model,
-                         vocab, out, resolved);
+    return nb_cuda_start(at, embed_kernel, n_tok, EMBED_THREADS, 0, err, *p, out);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)

@@ -36,9 +36,16 @@ typedef struct nb_cuda_head {
     int32_t *last_tok; // [slot]
 } nb_cuda_head;
 
-// resolved: [n_tok] the tokens' ids, NB_TOKEN_LAST replaced.
-int nb_cuda_embed_run(const nb_cuda_launch *at, const int32_t *tok, const int32_t *tok_slot, const int32_t *last_tok,
-                      const uint16_t *table, int n_tok, int d_model, int vocab, float *out, int32_t *resolved,
+// How a batch's tokens become rows of the residual stream.
+typedef struct nb_cuda_embedding {
+    const int32_t *tok, *tok_slot; // [n_tok]
+    const int32_t *last_tok;       // [slot] what NB_TOKEN_LAST stands for
+    const uint16_t *table;         // [vocab][d_model] bf16
+    int vocab, d_model;
+    int32_t *resolved; // [n_tok] the tokens' ids, NB_TOKEN_LAST replaced
+} nb_cuda_embedding;
+
+int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embedding *embedding, int n_tok, float *out,
                       nb_error *err);
 int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *head, nb_error *err);
 

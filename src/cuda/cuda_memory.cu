@@ -210,7 +210,9 @@ void nb_cuda_release(nb_cuda *d)
         if (f->begin) cudaEventDestroy(f->begin);
         if (f->end) cudaEventDestroy(f->end);
     }
-    for (int i = 0; i <= NB_CUDA_BUCKET_MAX; i++)
+    for (int i = 0; i <= NB_CUDA_BUCKET_MAX; i++) {
         if (d->graph[i].exec) cudaGraphExecDestroy(d->graph[i].exec);
+        if (d->graph[i].graph) cudaGraphDestroy(d->graph[i].graph);
+    }
     free(d->ledger), free(d->staged), free(d->plan);
 }

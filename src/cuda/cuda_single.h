@@ -30,6 +30,7 @@ typedef struct nb_single_strand {
 typedef struct nb_single_args {
     const nb_cuda_layer *layer; // GPU copy, [n_layer]
     const nb_single_strand *strand;
+    nb_cuda_embedding embedding;
     int n_layer, n_strand, d_model;
     float eps;
     nb_cuda_output output[NB_SINGLE_STAGE_COUNT][NB_CUDA_MATRIX_MAX];
@@ -37,7 +38,7 @@ typedef struct nb_single_args {
     nb_cuda_attention attention;
     nb_cuda_route route;
     int64_t layer_floats, layer_halfs, layer_cache;
-    float *residual;          // in and out; between them it goes as packets
+    float *residual;          // behind the last layer; until then it goes as packets
     nb_packet *added, *mixed; // [d_model] the residual stream before and behind the mixer
     nb_packet *logits;        // [n_expert + 1] the router's, and the shared expert's gate
     float *ba;                // [2 * n_value_head]
