@@ -207,7 +207,6 @@ __device__ static void embed(const nb_single_args &p, nb_single_shared *sh, uint
 }
 
 // What is the same in every layer: the sequence, rotations by its position. By the last warps: the first one embeds.
-// embeds.
 __device__ static void take_sequence(const nb_single_args &p, nb_single_shared *sh)
 {
     int i = THREADS - 1 - (int)threadIdx.x;
