@@ -7,12 +7,6 @@
 
 enum { NB_HEAD_PARTS = 32 }; // blocks that share the first pass over a row
 
-typedef struct nb_head_part { // of one piece of a row
-    float raw_top, raw_sum;   // largest raw logit, sum of exp(logit - raw_top)
-    float top;                // largest shaped logit ..
-    int32_t top_tok;          // .. and its lowest token
-} nb_head_part;
-
 // Where a step's results go: the host's pinned memory. It lies in the metadata, because it differs from step to step
 // and a graph's parameters do not.
 typedef struct nb_cuda_home {
@@ -30,7 +24,8 @@ typedef struct nb_cuda_head {
     const uint32_t *mask;
     const float *logits;   // [n_row][vocab]
     float *z;              // [n_row][vocab], or NULL
-    nb_head_part *part;    // [n_row][NB_HEAD_PARTS]
+    nb_head_part *part;    // [n_row][n_part]
+    int n_part;            // 0: the head's product left none, so a pass over the logits makes NB_HEAD_PARTS
     nb_row_result *result; // [n_row], for kernels behind
     const nb_cuda_home *home;
     int32_t *last_tok; // [slot]

@@ -6,6 +6,7 @@
 // Bytes: every matrix once per launch and 8 * NT tokens; the input n_tok * n_in * 2 per block from L2.
 #include "cuda/cuda_linear.h"
 
+#include "cuda/cuda_part.cuh"
 #include "cuda/cuda_product.h"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
@@ -158,11 +159,29 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2)
     nb_route_small(r);
 }
 
+// The block's share of each row of outputs: of two tokens in each thread, columns 2 * (lane % 4) and + 1 of nb_mma's
+// sums. joined: [SMALL_WARP_MAX][NB_CUDA_SMALL_MAX] shared.
+__device__ static void leave_parts(const nb_cuda_dense &d, const nb_head_part mine[2], nb_head_part *joined)
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        nb_head_part p = nb_part_join_lanes(mine[i], 4);
+        if (lane < 4) joined[warp * NB_CUDA_SMALL_MAX + 2 * lane + i] = p;
+    }
+    __syncthreads();
+    if ((int)threadIdx.x >= d.n_tok) return;
+    nb_head_part all = joined[threadIdx.x];
+    for (int w = 1; w < SMALL_WARP_MAX; w++) all = nb_part_join(all, joined[w * NB_CUDA_SMALL_MAX + threadIdx.x]);
+    d.part[threadIdx.x * gridDim.x + blockIdx.x] = all;
+}
+
 // A warp multiplies whole row tiles, so it adds nothing to other warps' sums and waits for none of them. What remains
 // behind the last full round is spread over all SMs: row tile i is of block i % gridDim.x.
 // smem: rings [SMALL_WARP_MAX][RING_BYTES], then the input [n_tok][x_stride].
 template <int KIND>
-__global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2) long_kernel(const __grid_constant__ nb_cuda_dense d)
+__global__ void __launch_bounds__(SMALL_WARP_MAX * 32, NB_CUDA_LONG_BLOCKS)
+    long_kernel(const __grid_constant__ nb_cuda_dense d)
 {
     extern __shared__ __align__(128) uint8_t smem[];
     __shared__ float sums[32];
@@ -180,6 +199,7 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2) long_kernel(const __gr
     float inverse = m.input_scale > 0 ? 1.0f / m.input_scale : 1.0f;
     nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride, n_pad, sums);
     __syncthreads();
+    nb_head_part part[2] = {nb_part_none(m.n_out), nb_part_none(m.n_out)};
     for (int row_tile = first; row_tile < m.n_row_tile; row_tile += stride) {
         float acc[1][4] = {};
         for (int u = 0; u < n_unit; u++) {
@@ -190,10 +210,15 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2) long_kernel(const __gr
 #pragma unroll
         for (int c = 0; c < 4; c++) {
             int tok = 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
-            if (tok < d.n_tok && row < m.n_out)
-                store_output(d.output[0], tok, row, acc[0][c] * m.scale_low * (m.row_scale ? m.row_scale[row] : 1.0f));
+            if (tok >= d.n_tok || row >= m.n_out) continue;
+            float y = acc[0][c] * m.scale_low * (m.row_scale ? m.row_scale[row] : 1.0f);
+            store_output(d.output[0], tok, row, y);
+            if (d.part) nb_part_add(&part[c & 1], y, row);
         }
     }
+    if (!d.part) return;
+    __syncthreads(); // the rings are free
+    leave_parts(d, part, (nb_head_part *)smem);
 }
 
 __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *f16, uint16_t *bf16,
@@ -257,7 +282,7 @@ static bool is_long(const nb_cuda_launch *at, const nb_cuda_dense *d)
 
 // As many blocks an SM as fit: two on Hopper. A warp's units depend on nothing but each other's latency, which the
 // second block hides; that is worth the next kernel's early start where there are so many row tiles.
-template <int KIND> static int start_long(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_error *err)
+template <int KIND> static int start_long(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
     size_t smem = small_shared(d);
     int n_block = 1;
@@ -267,10 +292,12 @@ template <int KIND> static int start_long(const nb_cuda_launch *at, const nb_cud
                 err);
     NB_CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&n_block, long_kernel<KIND>, SMALL_WARP_MAX * 32, smem),
                 err);
-    return nb_cuda_start(at, long_kernel<KIND>, n_block * at->n_sm, SMALL_WARP_MAX * 32, smem, err, *d);
+    int grid = (n_block < NB_CUDA_LONG_BLOCKS ? n_block : NB_CUDA_LONG_BLOCKS) * at->n_sm;
+    d->n_part = d->part ? grid : 0;
+    return nb_cuda_start(at, long_kernel<KIND>, grid, SMALL_WARP_MAX * 32, smem, err, *d);
 }
 
-static int dense_long(const nb_cuda_launch *at, const nb_cuda_dense *d, nb_error *err)
+static int dense_long(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
     switch (d->matrix[0].kind) {
     case NB_KIND_BF16: return start_long<NB_KIND_BF16>(at, d, err);
@@ -355,6 +382,7 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
+    d->n_part = 0;
     if (d->n_tok > NB_CUDA_SMALL_MAX) return dense_large(at, d, err);
     return is_long(at, d) ? dense_long(at, d, err) : dense_small(at, d, err);
 }

@@ -304,6 +304,7 @@ static int run_head(const nb_cuda_step *s)
     last.index = (const int32_t *)(d->meta + s->m->row_tok);
     nb_cuda_dense out = nb_cuda_dense_of(s, last);
     out.n_tok = s->m->n_row;
+    out.part = s->m->shaped ? NULL : d->scratch.head_part;
     nb_cuda_dense_add(&out, &d->weights.lm_head, NB_OUT_F32, d->scratch.logits, c->vocab_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, lm_head));
     nb_cuda_part(s, NB_PART_HEAD);
@@ -317,7 +318,7 @@ static int run_head(const nb_cuda_step *s)
     h.tok = (const int32_t *)(d->meta + s->m->tok);
     h.history = (const nb_history *)(d->meta + s->m->history), h.bias = (const nb_bias *)(d->meta + s->m->bias);
     h.mask = (const uint32_t *)(d->meta + s->m->mask), h.logits = d->scratch.logits, h.z = d->scratch.z_row;
-    h.part = d->scratch.head_part, h.result = d->scratch.result, h.last_tok = d->last_tok;
+    h.part = d->scratch.head_part, h.n_part = out.n_part, h.result = d->scratch.result, h.last_tok = d->last_tok;
     h.home = (const nb_cuda_home *)(d->meta + s->m->home);
     return nb_cuda_head_run(&s->at, &h, s->err);
 }
