@@ -6,8 +6,8 @@
 
 __device__ __forceinline__ int nb_embedding_id(const nb_cuda_embedding &p, int i)
 {
-    int id = __ldcg(p.tok + i), slot = __ldcg(p.tok_slot + i);
-    if (id == NB_TOKEN_LAST) id = __ldcg(p.last_tok + slot);
+    int id = p.tok[i], slot = p.tok_slot[i];
+    if (id == NB_TOKEN_LAST) id = p.last_tok[slot];
     return min(max(id, 0), p.vocab - 1);
 }
 

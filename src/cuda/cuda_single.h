@@ -61,7 +61,7 @@ enum {
     NB_SINGLE_SPLIT_MAX = 256, // a thread each when they are added
 };
 
-// All layers of a batch of one token. kind: the experts', NVFP4 or BF16.
+// Embedding and all layers of a batch of one token. kind: the experts', NVFP4 or BF16.
 int nb_cuda_single_run(const nb_cuda_launch *at, const nb_single_args *args, int kind, nb_error *err);
 size_t nb_cuda_single_shared_bytes(void);
 
