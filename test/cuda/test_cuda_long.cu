@@ -1,11 +1,11 @@
-// A long product, the head, against the small one on the same random weights and inputs, for every kind and one to eight
-// tokens; and what it leaves of each row: largest logit, its token, sum of exponentials. Outputs are poisoned. Skipped
-// where there is no GPU.
+// A long product, the head, against the small one on the same random weights and inputs, for every kind and one to
+// eight tokens; and what it leaves of each row: largest logit, its token, sum of exponentials. Outputs are poisoned.
+// Skipped where there is no GPU.
 #include "support_matrix.h"
 
 enum {
-    FEW_SMS = 3,  // so that the product is long; with all SMs it is small
-    ROWS = 1501,  // the last row tile is not full, the last round of the warps neither
+    FEW_SMS = 3, // so that the product is long; with all SMs it is small
+    ROWS = 1501, // the last row tile is not full, the last round of the warps neither
     COLUMNS = 2048,
 };
 
