@@ -1,6 +1,6 @@
-// The CUDA device: the table of model/device.h. A step is a kernel that takes over the metadata and the step's own
-// kernels (a graph for plain decodes in a bucket's size, launched one by one otherwise), which write results into the
-// host's memory: so the stream passes to no copy engine and back between two steps. The host waits only in `wait`.
+// The CUDA device: the table of model/device.h. A step is kernels alone (a graph for plain decodes in a bucket's size,
+// launched one by one otherwise): the first takes over the metadata, the last write results into the host's memory. So
+// the stream passes to no copy engine and back between two steps. The host waits only in `wait`.
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,24 +31,30 @@ static bool is_plain_decode(const nb_cuda *d, const nb_batch *b)
     return true;
 }
 
-static int run_graph(nb_cuda *d, int bucket, const nb_cuda_meta *m, nb_error *err)
+static int capture(nb_cuda *d, nb_cuda_graph *g, const nb_cuda_flight *f, const nb_cuda_meta *m, nb_error *err)
+{
+    size_t n_root = 1; // all other kernels of a step depend on the one that takes the metadata
+    NB_CUDA_TRY(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), err);
+    int code = nb_cuda_step_run(d, f, m, 1, err);
+    cudaError_t ended = cudaStreamEndCapture(d->stream, &g->graph);
+    if (code != NB_OK) return code;
+    NB_CUDA_TRY(ended, err);
+    NB_CUDA_TRY(cudaGraphGetRootNodes(g->graph, &g->take, &n_root), err);
+    NB_CUDA_TRY(cudaGraphInstantiate(&g->exec, g->graph, 0), err);
+    return NB_OK;
+}
+
+static int run_graph(nb_cuda *d, int bucket, const nb_cuda_flight *f, const nb_cuda_meta *m, nb_error *err)
 {
     nb_cuda_graph *g = &d->graph[bucket];
     if (!g->warm) {
         g->warm = true;
-        return nb_cuda_step_run(d, m, 1, err);
+        return nb_cuda_step_run(d, f, m, 1, err);
     }
-    if (!g->exec) {
-        cudaGraph_t graph = NULL;
-        NB_CUDA_TRY(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), err);
-        int code = nb_cuda_step_run(d, m, 1, err);
-        cudaError_t ended = cudaStreamEndCapture(d->stream, &graph);
-        if (code != NB_OK) return code;
-        NB_CUDA_TRY(ended, err);
-        ended = cudaGraphInstantiate(&g->exec, graph, 0);
-        cudaGraphDestroy(graph);
-        NB_CUDA_TRY(ended, err);
-    }
+    if (g->exec)
+        NB_TRY(nb_cuda_meta_retake(g->exec, g->take, d, f, m, err));
+    else
+        NB_TRY(capture(d, g, f, m, err));
     NB_CUDA_TRY(cudaGraphLaunch(g->exec, d->stream), err);
     return NB_OK;
 }
@@ -109,12 +115,11 @@ static int submit(nb_device *device, const nb_batch *b, nb_error *err)
     NB_TRY(nb_cuda_meta_write(d, b, bucket, f, &m, err));
     begin_flight(f, b);
     NB_CUDA_TRY(cudaEventRecord(f->begin, d->stream), err);
-    NB_TRY(nb_cuda_meta_take(d, f, &m, err));
     NB_TRY(copy_slots(d, b, err));
     if (d->time)
-        NB_TRY(nb_cuda_times_run(d, &m, err));
+        NB_TRY(nb_cuda_times_run(d, f, &m, err));
     else
-        NB_TRY(bucket ? run_graph(d, bucket, &m, err) : nb_cuda_step_run(d, &m, d->tap == NULL, err));
+        NB_TRY(bucket ? run_graph(d, bucket, f, &m, err) : nb_cuda_step_run(d, f, &m, d->tap == NULL, err));
     NB_TRY(fetch_logits(d, f, err));
     NB_CUDA_TRY(cudaEventRecord(f->end, d->stream), err);
     d->n_submitted++;

@@ -1,9 +1,12 @@
-// The kernels of cuda_head.h. A row is read by NB_HEAD_PARTS blocks once (raw maximum and sum, shaped argmax); the rest
-// is one block a row: done for greedy rows, else thresholds by radix selection and a draw by prefix sums in id order.
+// The kernels of cuda_head.h. A row is read by NB_HEAD_PARTS blocks once (raw maximum and sum, shaped argmax), unless
+// the head's product left that; the rest is one block a row: done for greedy rows, else thresholds by radix selection
+// and a draw by prefix sums in id order.
 //
-// Bytes: a greedy row once; a sampled one about ten times, from L2.
+// Bytes: a greedy row once at most; a sampled one about ten times, from L2.
 #include "cuda/cuda_head.h"
 
+#include "cuda/cuda_embedding.cuh"
+#include "cuda/cuda_part.cuh"
 #include "cuda/cuda_prepared.cuh"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
@@ -23,34 +26,33 @@ __device__ __forceinline__ static float4 load_columns(const uint16_t *row, int c
 __global__ void __launch_bounds__(EMBED_THREADS) embed_kernel(const __grid_constant__ nb_cuda_embed p)
 {
     __shared__ float sums[32];
-    int i = blockIdx.x, id = p.tok[i], first = threadIdx.x * 4, step = EMBED_THREADS * 4;
-    nb_grid_release();
-    if (id == NB_TOKEN_LAST) id = p.last_tok[p.tok_slot[i]];
-    id = min(max(id, 0), p.vocab - 1);
-    if (threadIdx.x == 0) p.resolved[i] = id;
-    const uint16_t *row = p.table + (int64_t)id * p.d_model;
+    nb_touch(p);
+    nb_grid_wait();
+    nb_grid_release(); // not before: kernels behind read metadata at once
+    int i = blockIdx.x, id = nb_embedding_id(p.from, i), d_model = p.from.d_model, first = threadIdx.x * 4,
+        step = EMBED_THREADS * 4;
+    if (threadIdx.x == 0) p.from.resolved[i] = id;
+    const uint16_t *row = p.from.table + (int64_t)id * d_model;
     float square = 0;
 #pragma unroll 4
-    for (int c = first; c < p.d_model; c += step) {
+    for (int c = first; c < d_model; c += step) {
         float4 v = load_columns(row, c);
-        *(float4 *)(p.out + (int64_t)i * p.d_model + c) = v, square += nb_square_sum(v);
+        *(float4 *)(p.out + (int64_t)i * d_model + c) = v, square += nb_square_sum(v);
     }
     if (!p.next_norm) return;
-    float scale = rsqrtf(nb_block_sum(square, sums) / (float)p.d_model + p.eps);
+    float scale = rsqrtf(nb_block_sum(square, sums) / (float)d_model + p.eps);
 #pragma unroll 4
     for (int c = first; c < p.next.stride; c += step) {
         float4 v = {}, w = {}; // zeros behind d_model
-        if (c < p.d_model) v = load_columns(row, c), w = __ldg((const float4 *)(p.next_norm + c));
+        if (c < d_model) v = load_columns(row, c), w = __ldg((const float4 *)(p.next_norm + c));
         v = make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w);
         nb_store_prepared(p.next, i, c, v);
     }
 }
 
-int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embed *embed, nb_error *err)
+int nb_cuda_embed_run(const nb_cuda_launch *at, const nb_cuda_embed *p, int n_tok, nb_error *err)
 {
-    nb_cuda_launch first = *at;
-    first.pdl = 0; // so the metadata is complete before any kernel of the step begins
-    return nb_cuda_start(&first, embed_kernel, embed->n_tok, EMBED_THREADS, 0, err, *embed);
+    return nb_cuda_start(at, embed_kernel, n_tok, EMBED_THREADS, 0, err, *p);
 }
 
 __global__ void mask_kernel(const __grid_constant__ nb_cuda_head p)
@@ -101,17 +103,16 @@ __global__ void shape_kernel(const __grid_constant__ nb_cuda_head p)
 
 __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constant__ nb_cuda_head p)
 {
-    __shared__ float value[32], sums[32];
-    __shared__ int index[32];
+    __shared__ nb_head_part joined[PART_THREADS / 32];
     nb_grid_release();
     nb_touch(p);
     nb_grid_wait();
     int row = blockIdx.y, per = (p.vocab + NB_HEAD_PARTS - 1) / NB_HEAD_PARTS, first = blockIdx.x * per;
     const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
-    float raw_top = -INFINITY, top = -INFINITY, sum = 0;
-    int at = p.vocab, end = min(first + per, p.vocab);
+    nb_head_part part = nb_part_none(p.vocab);
+    int end = min(first + per, p.vocab);
     for (int i = first + threadIdx.x; i < end; i += PART_LOADS * PART_THREADS) {
-        float v[PART_LOADS], s[PART_LOADS], last = raw_top;
+        float v[PART_LOADS], s[PART_LOADS], last = part.raw_top;
 #pragma unroll
         for (int k = 0; k < PART_LOADS; k++) {
             int j = i + k * PART_THREADS;
@@ -119,28 +120,20 @@ __global__ void __launch_bounds__(PART_THREADS) part_kernel(const __grid_constan
         }
 #pragma unroll
         for (int k = 0; k < PART_LOADS; k++) {
-            raw_top = fmaxf(raw_top, v[k]);
-            if (s[k] > top) top = s[k], at = i + k * PART_THREADS;
+            part.raw_top = fmaxf(part.raw_top, v[k]);
+            if (s[k] > part.top) part.top = s[k], part.top_tok = i + k * PART_THREADS;
         }
-        sum *= __expf(last - raw_top);
+        part.raw_sum *= __expf(last - part.raw_top);
 #pragma unroll
-        for (int k = 0; k < PART_LOADS; k++) sum += __expf(v[k] - raw_top);
+        for (int k = 0; k < PART_LOADS; k++) part.raw_sum += __expf(v[k] - part.raw_top);
     }
-    float all = nb_warp_max(raw_top);
-    sum = nb_warp_sum(all == -INFINITY ? 0.0f : sum * __expf(raw_top - all));
-    nb_warp_argmax(&top, &at);
+    part = nb_part_join_lanes(part, 1);
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    __shared__ float tops[32];
-    if (lane == 0) value[warp] = all, sums[warp] = sum, tops[warp] = top, index[warp] = at;
+    if (lane == 0) joined[warp] = part;
     __syncthreads();
     if (warp > 0) return;
-    bool in = lane < PART_THREADS / 32;
-    raw_top = in ? value[lane] : -INFINITY, sum = in ? sums[lane] : 0, top = in ? tops[lane] : -INFINITY;
-    at = in ? index[lane] : p.vocab;
-    all = nb_warp_max(raw_top);
-    sum = nb_warp_sum(raw_top == -INFINITY ? 0.0f : sum * __expf(raw_top - all));
-    nb_warp_argmax(&top, &at);
-    if (lane == 0) p.part[row * NB_HEAD_PARTS + blockIdx.x] = {all, sum, top, at};
+    part = nb_part_join_lanes(lane < PART_THREADS / 32 ? joined[lane] : nb_part_none(p.vocab), 1);
+    if (lane == 0) p.part[row * NB_HEAD_PARTS + blockIdx.x] = part;
 }
 
 typedef struct draw_state { // of one row, in shared memory
@@ -312,6 +305,18 @@ __device__ static void deliver(const nb_row_result &from, nb_row_result *to, nb_
         ((uint32_t *)to)[i] = ((uint32_t *)home)[i] = ((const uint32_t *)&from)[i];
 }
 
+// By the whole block, for each thread.
+__device__ static nb_head_part join_parts(const nb_head_part *part, int n_part, int vocab)
+{
+    __shared__ nb_head_part joined[DRAW_THREADS / 32];
+    nb_head_part all = nb_part_none(vocab);
+    for (int i = threadIdx.x; i < n_part; i += DRAW_THREADS) all = nb_part_join(all, part[i]);
+    all = nb_part_join_lanes(all, 1);
+    if ((threadIdx.x & 31) == 0) joined[threadIdx.x >> 5] = all;
+    __syncthreads();
+    return nb_part_join_lanes(joined[threadIdx.x & 31], 1);
+}
+
 __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constant__ nb_cuda_head p)
 {
     __shared__ draw_state d;
@@ -323,16 +328,14 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
     nb_row_result *home = p.home->result + row;
     nb_grid_wait();
     const float *raw = p.logits + (int64_t)row * p.vocab, *z = p.shaped ? p.z + (int64_t)row * p.vocab : raw;
-    nb_head_part part = p.part[row * NB_HEAD_PARTS + (threadIdx.x & 31)];
-    float raw_top = nb_warp_max(part.raw_top), top = part.top;
+    nb_head_part part = join_parts(p.part + (int64_t)row * p.n_part, p.n_part, p.vocab);
+    float lse = part.raw_top + logf(part.raw_sum);
     int tok = part.top_tok;
-    float sum = nb_warp_sum(part.raw_sum * expf(part.raw_top - raw_top)), lse = raw_top + logf(sum);
-    nb_warp_argmax(&top, &tok);
     bool plain = r.sampling.temperature == 0 && !p.shaped;
-    if (tok >= p.vocab || isnan(sum)) // nothing is allowed, or a logit is NaN
+    if (tok >= p.vocab || isnan(part.raw_sum)) // nothing is allowed, or a logit is NaN
         tok = -1;
     else if (r.sampling.temperature > 0 && (r.flags & NB_ROW_SAMPLE))
-        tok = draw_token(p, r, z, top, &d);
+        tok = draw_token(p, r, z, part.top, &d);
     if (!(r.flags & NB_ROW_SAMPLE)) tok = -1;
     int rank = tok < 0 ? 0 : plain ? 1 : rank_of(raw, p.vocab, tok, &d);
     int target_rank = r.target < 0 ? 0 : rank_of(raw, p.vocab, r.target, &d);
@@ -350,10 +353,14 @@ __global__ void __launch_bounds__(DRAW_THREADS) draw_kernel(const __grid_constan
 int nb_cuda_head_run(const nb_cuda_launch *at, const nb_cuda_head *p, nb_error *err)
 {
     dim3 grid(NB_HEAD_PARTS, p->n_row);
+    nb_cuda_head parted = *p;
     if (p->shaped) {
         NB_TRY(nb_cuda_start(at, mask_kernel, grid, PART_THREADS, 0, err, *p));
         NB_TRY(nb_cuda_start(at, shape_kernel, p->n_row, PART_THREADS, 0, err, *p));
     }
-    NB_TRY(nb_cuda_start(at, part_kernel, grid, PART_THREADS, 0, err, *p));
-    return nb_cuda_start(at, draw_kernel, p->n_row, DRAW_THREADS, 0, err, *p);
+    if (p->n_part == 0) {
+        NB_TRY(nb_cuda_start(at, part_kernel, grid, PART_THREADS, 0, err, *p));
+        parted.n_part = NB_HEAD_PARTS;
+    }
+    return nb_cuda_start(at, draw_kernel, p->n_row, DRAW_THREADS, 0, err, parted);
 }

@@ -151,8 +151,10 @@ typedef struct nb_cuda_flight {
 enum { NB_CUDA_FLIGHTS = NB_IN_FLIGHT + 1 };
 
 typedef struct nb_cuda_graph {
+    cudaGraph_t graph;
     cudaGraphExec_t exec;
-    bool warm; // ran once without a graph: its kernels are loaded
+    cudaGraphNode_t take; // its first kernel, whose parameters differ from step to step
+    bool warm;            // ran once without a graph: its kernels are loaded
 } nb_cuda_graph;
 
 typedef struct nb_cuda {
@@ -206,8 +208,14 @@ int nb_cuda_meta_check(const nb_cuda *d, const nb_batch *batch, nb_error *err);
 int nb_cuda_meta_write(nb_cuda *d, const nb_batch *batch, int bucket, nb_cuda_flight *f, nb_cuda_meta *out,
                        nb_error *err);
 
-// Copies it to d->meta on the device; done before any other kernel of the step begins.
-int nb_cuda_meta_take(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *meta, nb_error *err);
+// Copies it to d->meta on the device: a step's first kernel. The second waits for it and only then lets others begin,
+// which may read metadata at once.
+int nb_cuda_meta_take(const nb_cuda_launch *at, const nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *meta,
+                      nb_error *err);
+
+// The same kernel in a graph, for the graph's next launch; those under way keep theirs.
+int nb_cuda_meta_retake(cudaGraphExec_t exec, cudaGraphNode_t node, const nb_cuda *d, const nb_cuda_flight *f,
+                        const nb_cuda_meta *meta, nb_error *err);
 
 // The MTP module's part of the metadata: counts before the layout, arrays behind it.
 void nb_cuda_meta_mtp_count(const nb_cuda *d, const nb_batch *batch, nb_cuda_meta *m);
@@ -216,10 +224,10 @@ void nb_cuda_meta_mtp_write(const nb_cuda *d, const nb_batch *batch, uint8_t *to
 bool nb_cuda_step_by_wgmma(const nb_cuda *d);
 
 // All kernels of a step, into the device's stream.
-int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *meta, int pdl, nb_error *err);
+int nb_cuda_step_run(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *meta, int pdl, nb_error *err);
 
 // The same as a graph with an event behind each kernel; calls d->time for each.
-int nb_cuda_times_run(nb_cuda *d, const nb_cuda_meta *meta, nb_error *err);
+int nb_cuda_times_run(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *meta, nb_error *err);
 void nb_cuda_times_close(nb_cuda_times *times);
 
 static inline int nb_cuda_padded(int n_in)

@@ -1,10 +1,12 @@
-// Dense products. Two kernels: small_kernel for up to 8 tokens (weights stream through rings in shared memory, filled
-// before the dependency is waited for; the block prepares its own input and leaves half the SM to the next kernel's
-// rings; a long product, the head, takes all of it) and tiles_kernel of cuda_tiles.cuh for more.
+// Dense products. Up to 8 tokens weights stream through rings in shared memory, filled before the dependency is waited
+// for, and the block prepares its own input: small_kernel, whose warps share a row tile and which leaves half the SM to
+// the next kernel's rings; long_kernel for the head, whose warps have row tiles of their own and which takes the whole
+// SM. tiles_kernel of cuda_tiles.cuh is for more tokens.
 //
 // Bytes: every matrix once per launch and 8 * NT tokens; the input n_tok * n_in * 2 per block from L2.
 #include "cuda/cuda_linear.h"
 
+#include "cuda/cuda_part.cuh"
 #include "cuda/cuda_product.h"
 #include "cuda/cuda_route.cuh"
 #include "cuda/cuda_source.cuh"
@@ -30,7 +32,7 @@ template <int KIND> static constexpr int depth_of = RING_BYTES / nb_ring<KIND>::
 
 enum {
     SMALL_WARP_MAX = 8,
-    LONG_ROW_TILES = 16, // of an SM: a launch of so many is long
+    LONG_ROW_TILES = 16, // of an SM: a matrix of so many is long
 };
 
 __device__ static void store_output(const nb_cuda_output &o, int tok, int row, float y)
@@ -56,15 +58,46 @@ __device__ static void finish_row_tile(const nb_cuda_dense &d, int i_matrix, int
     }
 }
 
-// A warp's units in order: those of its row tiles, `n_warp` apart.
-typedef struct unit_walk {
-    int row_tile, unit;
-} unit_walk;
+// A warp's stream of units: of each of its row tiles, `stride` apart, every `step`th unit from `from` on.
+template <int KIND> struct unit_stream {
+    uint8_t *ring;
+    int row_tile, unit; // the next to be asked for
+    int stride, from, step;
+    int at, to; // slots of the next unit to be taken and to be asked for
+};
 
-__device__ __forceinline__ static void walk(unit_walk *w, int n_unit, int n_warp, int warp, int stride)
+template <int KIND>
+__device__ __forceinline__ static void ask_unit(unit_stream<KIND> *s, const nb_cuda_matrix &m, int n_unit)
 {
-    w->unit += n_warp;
-    if (w->unit >= n_unit) w->unit = warp, w->row_tile += stride;
+    if (s->row_tile < m.n_row_tile) {
+        int64_t tile = s->row_tile;
+        nb_ring_copy<KIND>(s->ring + s->to * nb_ring<KIND>::bytes, m.data + tile * n_unit * nb_ring<KIND>::n * 32,
+                           m.scale + tile * n_unit * 32, s->unit);
+        s->unit += s->step;
+        if (s->unit >= n_unit) s->unit = s->from, s->row_tile += s->stride;
+    }
+    s->to = s->to + 1 == depth_of<KIND> ? 0 : s->to + 1;
+    asm volatile("cp.async.commit_group;");
+}
+
+template <int KIND>
+__device__ __forceinline__ static unit_stream<KIND> open_units(uint8_t *ring, const nb_cuda_matrix &m, int n_unit,
+                                                               int row_tile, int stride, int from, int step)
+{
+    unit_stream<KIND> s = {ring, from < n_unit ? row_tile : m.n_row_tile, from, stride, from, step, 0, 0};
+    for (int i = 0; i < depth_of<KIND> - 1; i++) ask_unit(&s, m, n_unit);
+    return s;
+}
+
+// The next unit, in whose stead another one is asked for.
+template <int KIND>
+__device__ __forceinline__ static void take_unit(unit_stream<KIND> *s, const nb_cuda_matrix &m, int n_unit,
+                                                 nb_unit<KIND> *unit)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(depth_of<KIND> - 2) : "memory");
+    nb_ring_read<KIND>(unit, s->ring + s->at * nb_ring<KIND>::bytes);
+    ask_unit(s, m, n_unit);
+    s->at = s->at + 1 == depth_of<KIND> ? 0 : s->at + 1;
 }
 
 // smem: rings [n_warp][RING_BYTES], then the input [n_tok][x_stride]; red: [2][SMALL_WARP_MAX * 128], sums: [32], all
@@ -73,25 +106,14 @@ template <int KIND>
 __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int first, int stride, uint8_t *smem,
                                   float *red, float *sums)
 {
-    constexpr int D = depth_of<KIND>, n_tile = nb_unit<KIND>::n_tile;
     const nb_cuda_matrix &m = d.matrix[i_matrix];
-    int n_unit = m.n_k_tile / n_tile, warp = threadIdx.x >> 5, lane = threadIdx.x & 31, n_warp = blockDim.x >> 5;
+    int n_unit = m.n_k_tile / nb_unit<KIND>::n_tile, warp = threadIdx.x >> 5, lane = threadIdx.x & 31,
+        n_warp = blockDim.x >> 5;
     int x_stride = m.n_k_tile * NB_CUDA_K_TILE + 8;
-    uint8_t *ring = smem + warp * RING_BYTES;
     uint16_t *x = (uint16_t *)(smem + n_warp * RING_BYTES);
-    unit_walk ahead = {warp < n_unit ? first : m.n_row_tile, warp};
-    auto copy = [&](int slot) {
-        if (ahead.row_tile < m.n_row_tile) {
-            int64_t tile = ahead.row_tile;
-            nb_ring_copy<KIND>(ring + slot * nb_ring<KIND>::bytes, m.data + tile * n_unit * nb_ring<KIND>::n * 32,
-                               m.scale + tile * n_unit * 32, ahead.unit);
-            walk(&ahead, n_unit, n_warp, warp, stride);
-        }
-        asm volatile("cp.async.commit_group;");
-    };
     nb_source_ahead source_ahead;
     nb_source_preload(d.source, &source_ahead);
-    for (int i = 0; i < D - 1; i++) copy(i);
+    unit_stream<KIND> units = open_units<KIND>(smem + warp * RING_BYTES, m, n_unit, first, stride, warp, n_warp);
     nb_grid_wait();
     float inverse = m.input_scale > 0 ? 1.0f / m.input_scale : 1.0f;
     nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride,
@@ -101,15 +123,12 @@ __device__ static void small_rows(const nb_cuda_dense &d, int i_matrix, int firs
         for (int tok = 0; tok < d.n_tok; tok++)
             for (int i = threadIdx.x; i < m.n_k_tile * NB_CUDA_K_TILE; i += blockDim.x)
                 d.keep[tok * m.n_k_tile * NB_CUDA_K_TILE + i] = x[tok * x_stride + i];
-    int parity = 0, slot = 0, to = D - 1;
+    int parity = 0;
     for (int row_tile = first; row_tile < m.n_row_tile; row_tile += stride) {
         float acc[1][4] = {};
         for (int u = warp; u < n_unit; u += n_warp) {
             nb_unit<KIND> unit;
-            asm volatile("cp.async.wait_group %0;" ::"n"(D - 2) : "memory");
-            nb_ring_read<KIND>(&unit, ring + slot * nb_ring<KIND>::bytes);
-            copy(to);
-            slot = slot + 1 == D ? 0 : slot + 1, to = to + 1 == D ? 0 : to + 1;
+            take_unit(&units, m, n_unit, &unit);
             nb_unit_mma<KIND, 1>(acc, unit, m, row_tile, u, x, 0, x_stride, d.n_tok);
         }
         *(float4 *)&red[(parity * SMALL_WARP_MAX + warp) * 128 + lane * 4] = *(float4 *)acc[0];
@@ -140,6 +159,68 @@ __global__ void __launch_bounds__(SMALL_WARP_MAX * 32, 2)
     nb_route_small(r);
 }
 
+// The block's share of each row of outputs: of two tokens in each thread, columns 2 * (lane % 4) and + 1 of nb_mma's
+// sums. joined: [SMALL_WARP_MAX][NB_CUDA_SMALL_MAX] shared.
+__device__ static void leave_parts(const nb_cuda_dense &d, const nb_head_part mine[2], nb_head_part *joined)
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        nb_head_part p = nb_part_join_lanes(mine[i], 4);
+        if (lane < 4) joined[warp * NB_CUDA_SMALL_MAX + 2 * lane + i] = p;
+    }
+    __syncthreads();
+    if ((int)threadIdx.x >= d.n_tok) return;
+    nb_head_part all = joined[threadIdx.x];
+    for (int w = 1; w < SMALL_WARP_MAX; w++) all = nb_part_join(all, joined[w * NB_CUDA_SMALL_MAX + threadIdx.x]);
+    d.part[threadIdx.x * gridDim.x + blockIdx.x] = all;
+}
+
+// A warp multiplies whole row tiles, so it adds nothing to other warps' sums and waits for none of them. What remains
+// behind the last full round is spread over all SMs: row tile i is of block i % gridDim.x.
+// smem: rings [SMALL_WARP_MAX][RING_BYTES], then the input [n_tok][x_stride].
+template <int KIND>
+__global__ void __launch_bounds__(SMALL_WARP_MAX * 32, NB_CUDA_LONG_BLOCKS)
+    long_kernel(const __grid_constant__ nb_cuda_dense d)
+{
+    extern __shared__ __align__(128) uint8_t smem[];
+    __shared__ float sums[32];
+    nb_grid_release();
+    nb_touch(d);
+    const nb_cuda_matrix &m = d.matrix[0];
+    int n_unit = m.n_k_tile / nb_unit<KIND>::n_tile, n_pad = m.n_k_tile * NB_CUDA_K_TILE, x_stride = n_pad + 8;
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    int first = warp * gridDim.x + blockIdx.x, stride = SMALL_WARP_MAX * gridDim.x;
+    uint16_t *x = (uint16_t *)(smem + SMALL_WARP_MAX * RING_BYTES);
+    nb_source_ahead source_ahead;
+    nb_source_preload(d.source, &source_ahead);
+    unit_stream<KIND> units = open_units<KIND>(smem + warp * RING_BYTES, m, n_unit, first, stride, 0, 1);
+    nb_grid_wait();
+    float inverse = m.input_scale > 0 ? 1.0f / m.input_scale : 1.0f;
+    nb_source_rows<nb_unit<KIND>::f16>(d.source, source_ahead, 0, d.n_tok, inverse, x, x_stride, n_pad, sums);
+    __syncthreads();
+    nb_head_part part[2] = {nb_part_none(m.n_out), nb_part_none(m.n_out)};
+    for (int row_tile = first; row_tile < m.n_row_tile; row_tile += stride) {
+        float acc[1][4] = {};
+        for (int u = 0; u < n_unit; u++) {
+            nb_unit<KIND> unit;
+            take_unit(&units, m, n_unit, &unit);
+            nb_unit_mma<KIND, 1>(acc, unit, m, row_tile, u, x, 0, x_stride, d.n_tok);
+        }
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            int tok = 2 * (lane & 3) + (c & 1), row = row_tile * 16 + (lane >> 2) + 8 * (c >> 1);
+            if (tok >= d.n_tok || row >= m.n_out) continue;
+            float y = acc[0][c] * m.scale_low * (m.row_scale ? m.row_scale[row] : 1.0f);
+            store_output(d.output[0], tok, row, y);
+            if (d.part) nb_part_add(&part[c & 1], y, row);
+        }
+    }
+    if (!d.part) return;
+    __syncthreads(); // the rings are free
+    leave_parts(d, part, (nb_head_part *)smem);
+}
+
 __global__ void prepare_kernel(const __grid_constant__ nb_cuda_source s, float inverse, uint16_t *f16, uint16_t *bf16,
                                int stride)
 {
@@ -161,22 +242,6 @@ int nb_cuda_prepare_run(const nb_cuda_launch *at, const nb_cuda_source *source, 
                          f16, bf16, stride);
 }
 
-// Blocks of an SM. A warp's units depend on nothing but each other's latency, which a second block hides; it is worth
-// the next kernel's early start where a block has many row tiles.
-static int small_blocks(const nb_cuda_launch *at, const nb_cuda_dense *d, size_t smem, int *out, nb_error *err)
-{
-    int n_row_tile = 0;
-    for (int i = 0; i < d->n_matrix; i++) n_row_tile += d->matrix[i].n_row_tile;
-    *out = 1;
-    if (n_row_tile < LONG_ROW_TILES * at->n_sm) return NB_OK;
-    NB_CUDA_TRY(cudaFuncSetAttribute(small_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem), err);
-    NB_CUDA_TRY(cudaFuncSetAttribute(small_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                     cudaSharedmemCarveoutMaxShared),
-                err);
-    NB_CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(out, small_kernel, SMALL_WARP_MAX * 32, smem), err);
-    return NB_OK;
-}
-
 // Spreads one wave of blocks over the matrices by their bytes.
 static int small_grid(nb_cuda_dense *d, int wave)
 {
@@ -194,15 +259,52 @@ static int small_grid(nb_cuda_dense *d, int wave)
     return first;
 }
 
+// Rings, and the widest input.
+static size_t small_shared(const nb_cuda_dense *d)
+{
+    int k = 0;
+    for (int i = 0; i < d->n_matrix; i++) k = d->matrix[i].n_k_tile > k ? d->matrix[i].n_k_tile : k;
+    return SMALL_WARP_MAX * RING_BYTES + (size_t)d->n_tok * (size_t)(k * NB_CUDA_K_TILE + 8) * 2;
+}
+
 static int dense_small(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    int k = 0, n_block = 1;
-    for (int i = 0; i < d->n_matrix; i++) k = d->matrix[i].n_k_tile > k ? d->matrix[i].n_k_tile : k;
-    size_t smem = SMALL_WARP_MAX * RING_BYTES + (size_t)d->n_tok * (size_t)(k * NB_CUDA_K_TILE + 8) * 2;
-    NB_TRY(small_blocks(at, d, smem, &n_block, err));
-    int grid = small_grid(d, n_block * at->n_sm);
+    int grid = small_grid(d, at->n_sm);
     static const nb_cuda_route none = {};
-    return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, smem, err, *d, d->route ? *d->route : none);
+    return nb_cuda_start(at, small_kernel, grid, SMALL_WARP_MAX * 32, small_shared(d), err, *d,
+                         d->route ? *d->route : none);
+}
+
+static bool is_long(const nb_cuda_launch *at, const nb_cuda_dense *d)
+{
+    return d->n_matrix == 1 && !d->route && d->matrix[0].n_row_tile >= LONG_ROW_TILES * at->n_sm;
+}
+
+// As many blocks an SM as fit: two on Hopper. A warp's units depend on nothing but each other's latency, which the
+// second block hides; that is worth the next kernel's early start where there are so many row tiles.
+template <int KIND> static int start_long(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
+{
+    size_t smem = small_shared(d);
+    int n_block = 1;
+    NB_CUDA_TRY(cudaFuncSetAttribute(long_kernel<KIND>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem), err);
+    NB_CUDA_TRY(cudaFuncSetAttribute(long_kernel<KIND>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared),
+                err);
+    NB_CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&n_block, long_kernel<KIND>, SMALL_WARP_MAX * 32, smem),
+                err);
+    int grid = (n_block < NB_CUDA_LONG_BLOCKS ? n_block : NB_CUDA_LONG_BLOCKS) * at->n_sm;
+    d->n_part = d->part ? grid : 0;
+    return nb_cuda_start(at, long_kernel<KIND>, grid, SMALL_WARP_MAX * 32, smem, err, *d);
+}
+
+static int dense_long(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
+{
+    switch (d->matrix[0].kind) {
+    case NB_KIND_BF16: return start_long<NB_KIND_BF16>(at, d, err);
+    case NB_KIND_FP8_A8: return start_long<NB_KIND_FP8_A8>(at, d, err);
+    case NB_KIND_FP8_A16: return start_long<NB_KIND_FP8_A16>(at, d, err);
+    default: return start_long<NB_KIND_NVFP4>(at, d, err);
+    }
 }
 
 // Whether the matrices with FP8 inputs, or those with bf16 inputs, go by cuda_product.h. FP8 inputs are codes only
@@ -288,5 +390,7 @@ static int dense_large(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err
 
 int nb_cuda_dense_run(const nb_cuda_launch *at, nb_cuda_dense *d, nb_error *err)
 {
-    return d->n_tok <= NB_CUDA_SMALL_MAX ? dense_small(at, d, err) : dense_large(at, d, err);
+    d->n_part = 0;
+    if (d->n_tok > NB_CUDA_SMALL_MAX) return dense_large(at, d, err);
+    return is_long(at, d) ? dense_long(at, d, err) : dense_small(at, d, err);
 }

@@ -40,6 +40,12 @@ typedef struct nb_cuda_prepared {
     int stride, codes, fp8_placed, bf16_placed; // placed: in nb_product_place's order
 } nb_cuda_prepared;
 
+typedef struct nb_head_part { // of one piece of a row of logits
+    float raw_top, raw_sum;   // largest raw logit, sum of exp(logit - raw_top)
+    float top;                // largest shaped logit ..
+    int32_t top_tok;          // .. and its lowest token
+} nb_head_part;
+
 struct nb_cuda_route; // cuda_moe.h
 
 typedef struct nb_cuda_dense {
@@ -53,7 +59,11 @@ typedef struct nb_cuda_dense {
                      // batches: only if the first matrix takes bf16
     bool ready;      // larger batches: the kernel before left the input as nb_cuda_dense_input says
     const struct nb_cuda_route *route; // the last block routes the tokens (small batches), or NULL
+    nb_head_part *part; // small batches: [n_tok][n_part] each block's share of each output row, if it is long; or NULL
+    int n_part;         // filled at the launch; 0: not left. At most NB_CUDA_LONG_BLOCKS an SM
 } nb_cuda_dense;
+
+enum { NB_CUDA_LONG_BLOCKS = 2 }; // of an SM, for a long product of a small batch
 
 enum { NB_CUDA_TIMES_MAX = 2048 };
 

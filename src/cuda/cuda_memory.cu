@@ -74,7 +74,8 @@ static void carve_scratch(nb_cuda *d, carver *c)
     int64_t chunks = nb_gdn_chunk_bytes((int)T, f->linear_num_key_heads, f->linear_num_value_heads);
     carve(c, &s->pair_out, max64(pair_floats(d), chunks / (int64_t)sizeof(float) + 1));
     carve(c, &s->logits, R * f->vocab_size), carve(c, &s->z_row, R * f->vocab_size);
-    carve(c, &s->head_part, R * NB_HEAD_PARTS), carve(c, &s->result, R);
+    carve(c, &s->result, R);
+    carve(c, &s->head_part, max64(R * NB_HEAD_PARTS, (int64_t)NB_CUDA_SMALL_MAX * NB_CUDA_LONG_BLOCKS * d->n_sm));
     carve(c, &s->tok, T);
     carve(c, &s->final_hidden, T * hidden), carve(c, &s->concat, T * concat);
     carve(c, &s->draft_hidden, S * hidden), carve(c, &s->draft_logits, S * f->vocab_size);
@@ -210,7 +211,9 @@ void nb_cuda_release(nb_cuda *d)
         if (f->begin) cudaEventDestroy(f->begin);
         if (f->end) cudaEventDestroy(f->end);
     }
-    for (int i = 0; i <= NB_CUDA_BUCKET_MAX; i++)
+    for (int i = 0; i <= NB_CUDA_BUCKET_MAX; i++) {
         if (d->graph[i].exec) cudaGraphExecDestroy(d->graph[i].exec);
+        if (d->graph[i].graph) cudaGraphDestroy(d->graph[i].graph);
+    }
     free(d->ledger), free(d->staged), free(d->plan);
 }

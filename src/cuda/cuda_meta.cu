@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cuda/cuda_internal.h"
+#include "cuda/cuda_tile.cuh"
 
 static int64_t part(nb_cuda_meta *m, int64_t n_byte)
 {
@@ -238,20 +239,54 @@ int nb_cuda_meta_write(nb_cuda *d, const nb_batch *b, int bucket, nb_cuda_flight
     return NB_OK;
 }
 
-enum { TAKE_THREADS = 256 };
+enum {
+    TAKE_THREADS = 32, // one warp, whose registers fit beside a block of the persistent kernel
+    TAKE_BLOCKS_OF_SM = 8,
+};
 
 // from: the host's memory, read once over the bus.
 __global__ void __launch_bounds__(TAKE_THREADS) take_kernel(const uint4 *from, uint4 *to, int64_t n)
 {
+    nb_grid_release();
+#pragma unroll 1
     for (int64_t i = blockIdx.x * TAKE_THREADS + threadIdx.x; i < n; i += (int64_t)gridDim.x * TAKE_THREADS)
         to[i] = from[i];
 }
 
-int nb_cuda_meta_take(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m, nb_error *err)
+typedef struct take {
+    const uint4 *from;
+    uint4 *to;
+    int64_t n;
+    unsigned n_block;
+} take;
+
+static take take_of(const nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m)
 {
-    nb_cuda_launch at = {}; // not dependent: the step before may still read what is overwritten
-    at.stream = d->stream;
-    int64_t n = m->bytes / (int64_t)sizeof(uint4), n_block = (n + TAKE_THREADS - 1) / TAKE_THREADS;
-    return nb_cuda_start(&at, take_kernel, (unsigned)(n_block < d->n_sm ? n_block : d->n_sm), TAKE_THREADS, 0, err,
-                         (const uint4 *)f->meta, (uint4 *)d->meta, n);
+    int64_t n = m->bytes / (int64_t)sizeof(uint4), most = (int64_t)TAKE_BLOCKS_OF_SM * d->n_sm;
+    int64_t n_block = (n + TAKE_THREADS - 1) / TAKE_THREADS;
+    return {(const uint4 *)f->meta, (uint4 *)d->meta, n, (unsigned)(n_block < most ? n_block : most)};
+}
+
+int nb_cuda_meta_take(const nb_cuda_launch *at, const nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m,
+                      nb_error *err)
+{
+    take t = take_of(d, f, m);
+    nb_cuda_launch first = *at;
+    first.pdl = 0; // the step before may still read what is overwritten
+    // An SM divided otherwise would take the persistent kernel's block only when this kernel's is done.
+    NB_CUDA_TRY(cudaFuncSetAttribute(take_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared),
+                err);
+    return nb_cuda_start(&first, take_kernel, t.n_block, TAKE_THREADS, 0, err, t.from, t.to, t.n);
+}
+
+int nb_cuda_meta_retake(cudaGraphExec_t exec, cudaGraphNode_t node, const nb_cuda *d, const nb_cuda_flight *f,
+                        const nb_cuda_meta *m, nb_error *err)
+{
+    take t = take_of(d, f, m);
+    void *args[] = {&t.from, &t.to, &t.n};
+    cudaKernelNodeParams p = {};
+    p.func = (void *)take_kernel, p.gridDim = dim3(t.n_block), p.blockDim = dim3(TAKE_THREADS), p.kernelParams = args;
+    NB_CUDA_TRY(cudaGraphExecKernelNodeSetParams(exec, node, &p), err);
+    return NB_OK;
 }

@@ -9,6 +9,7 @@
 // layer. Attention has packets where DeltaNet has the second barrier: a split's to those who add it, and their sums to
 // all. The bars are grid barriers. They also keep a block from writing what another still reads: between two writes of
 // a buffer or packet lies a barrier that all its readers reach behind their reading.
+#include "cuda/cuda_embedding.cuh"
 #include "cuda/cuda_single_attention.cuh"
 #include "cuda/cuda_single_experts.cuh"
 #include "cuda/cuda_single_thin.cuh"
@@ -190,19 +191,31 @@ __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh
     asm volatile("cp.async.commit_group;");
 }
 
-// The block's rows of the residual stream come in.
-__device__ static void take_residual(const nb_single_args &p, nb_single_shared *sh, uint32_t epoch)
+// The residual stream begins: the block's rows of the token's embedding.
+__device__ static void embed(const nb_single_args &p, nb_single_shared *sh, uint32_t epoch)
 {
     int row = blockIdx.x * 16 + threadIdx.x;
     if (threadIdx.x >= 16 || row >= p.d_model) return;
-    sh->own[threadIdx.x] = __ldcg(p.residual + row);
+    int id = nb_embedding_id(p.embedding, 0);
+    if (row == 0) p.embedding.resolved[0] = id;
+    sh->own[threadIdx.x] = nb_bf16_to_f32(__ldg(p.embedding.table + (int64_t)id * p.d_model + row));
     nb_packet_store(p.added + row, sh->own[threadIdx.x], epoch);
 }
 
-// Barriers, and what is the same in every layer.
-__device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh)
+// What is the same in every layer: the sequence, rotations by its position. By the last warps: the first one embeds.
+__device__ static void take_sequence(const nb_single_args &p, nb_single_shared *sh)
 {
-    nb_fill_rope(p.attention, p.attention.seq[0].n_past, sh->rope, threadIdx.x, blockDim.x);
+    int i = THREADS - 1 - (int)threadIdx.x;
+    if (i == 0) {
+        sh->gdn_seq = p.gdn.seq[0], sh->attention_seq = p.attention.seq[0];
+        share_pages(p.attention, sh);
+    }
+    nb_fill_rope(p.attention, p.attention.seq[0].n_past, sh->rope, i, THREADS);
+    nb_single_sync();
+}
+
+__device__ static void open_barriers(const nb_single_args &p, nb_single_shared *sh)
+{
     if (threadIdx.x == 0) {
         for (int i = 0; i < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX; i++) nb_barrier_init(&sh->full[i], 1);
         for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_barrier_init(&sh->empty[i], WARPS);
@@ -210,8 +223,6 @@ __device__ static void open_shared(const nb_single_args &p, nb_single_shared *sh
         for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_barrier_init(&sh->gate_full[i], 1);
         nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         nb_barrier_init_done();
-        sh->gdn_seq = p.gdn.seq[0], sh->attention_seq = p.attention.seq[0];
-        share_pages(p.attention, sh);
     }
     __syncthreads();
 }
@@ -224,11 +235,11 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
     uint32_t epoch = 1 + (uint32_t)nb_single_barrier_open(&barrier, p.barrier);
     nb_single_fetch_layer(p, sh, 0);
     nb_copies_wait();
-    nb_single_sync();
-    fetch_state(p, sh, sh->layer[0]);
-    nb_grid_wait();
+    nb_grid_wait(); // for the metadata
     nb_grid_release();
-    take_residual(p, sh, epoch);
+    embed(p, sh, epoch);
+    take_sequence(p, sh);
+    fetch_state(p, sh, sh->layer[0]);
 #pragma unroll 1
     for (int i = 0; i < p.n_layer; i++, epoch++) {
         nb_single_sync(); // the layer is here
@@ -279,7 +290,7 @@ __global__ void __launch_bounds__(THREADS + NB_WARPGROUP, 1) single_kernel(const
     extern __shared__ __align__(128) uint8_t smem[];
     nb_single_shared *sh = (nb_single_shared *)smem;
     nb_touch(p);
-    open_shared(p, sh);
+    open_barriers(p, sh);
     if (threadIdx.x >= THREADS) {
         nb_single_registers<false>();
         if (threadIdx.x == THREADS) nb_single_feed(p, sh);

@@ -30,6 +30,7 @@ typedef struct nb_single_strand {
 typedef struct nb_single_args {
     const nb_cuda_layer *layer; // GPU copy, [n_layer]
     const nb_single_strand *strand;
+    nb_cuda_embedding embedding;
     int n_layer, n_strand, d_model;
     float eps;
     nb_cuda_output output[NB_SINGLE_STAGE_COUNT][NB_CUDA_MATRIX_MAX];
@@ -37,7 +38,7 @@ typedef struct nb_single_args {
     nb_cuda_attention attention;
     nb_cuda_route route;
     int64_t layer_floats, layer_halfs, layer_cache;
-    float *residual;          // in and out; between them it goes as packets
+    float *residual;          // behind the last layer; until then it goes as packets
     nb_packet *added, *mixed; // [d_model] the residual stream before and behind the mixer
     nb_packet *logits;        // [n_expert + 1] the router's, and the shared expert's gate
     nb_packet *part;          // [n_kv_head][n_split][d_head][columns] attention's splits ..
@@ -62,7 +63,7 @@ enum {
     NB_SINGLE_EXPERT_MAX = 256,
 };
 
-// All layers of a batch of one token. kind: the experts', NVFP4 or BF16.
+// Embedding and all layers of a batch of one token. kind: the experts', NVFP4 or BF16.
 int nb_cuda_single_run(const nb_cuda_launch *at, const nb_single_args *args, int kind, nb_error *err);
 size_t nb_cuda_single_shared_bytes(void);
 

@@ -305,6 +305,7 @@ static int run_head(const nb_cuda_step *s)
     last.index = (const int32_t *)(d->meta + s->m->row_tok);
     nb_cuda_dense out = nb_cuda_dense_of(s, last);
     out.n_tok = s->m->n_row;
+    out.part = s->m->shaped ? NULL : d->scratch.head_part;
     nb_cuda_dense_add(&out, &d->weights.lm_head, NB_OUT_F32, d->scratch.logits, c->vocab_size, 0);
     NB_TRY(nb_cuda_tap_inputs(s, &out, lm_head));
     nb_cuda_part(s, NB_PART_HEAD);
@@ -318,7 +319,7 @@ static int run_head(const nb_cuda_step *s)
     h.tok = (const int32_t *)(d->meta + s->m->tok);
     h.history = (const nb_history *)(d->meta + s->m->history), h.bias = (const nb_bias *)(d->meta + s->m->bias);
     h.mask = (const uint32_t *)(d->meta + s->m->mask), h.logits = d->scratch.logits, h.z = d->scratch.z_row;
-    h.part = d->scratch.head_part, h.result = d->scratch.result, h.last_tok = d->last_tok;
+    h.part = d->scratch.head_part, h.n_part = out.n_part, h.result = d->scratch.result, h.last_tok = d->last_tok;
     h.home = (const nb_cuda_home *)(d->meta + s->m->home);
     return nb_cuda_head_run(&s->at, &h, s->err);
 }
@@ -345,7 +346,17 @@ static nb_cuda_output output_of(int kind, void *out, int first)
     return o;
 }
 
-// All layers of one token by the persistent kernel.
+static nb_cuda_embedding embedding_of(const nb_cuda_step *s)
+{
+    const nb_cuda *d = s->d;
+    nb_cuda_embedding e = {};
+    e.tok = (const int32_t *)(d->meta + s->m->tok), e.tok_slot = (const int32_t *)(d->meta + s->m->tok_slot);
+    e.last_tok = d->last_tok, e.table = d->weights.embed, e.resolved = d->scratch.tok;
+    e.vocab = d->model->config.vocab_size, e.d_model = d->model->config.hidden_size;
+    return e;
+}
+
+// Embedding and all layers of one token by the persistent kernel.
 static int run_single(const nb_cuda_step *s)
 {
     nb_cuda *d = s->d;
@@ -355,7 +366,8 @@ static int run_single(const nb_cuda_step *s)
     nb_cuda_layer none = {}; // the kernel takes each layer's own values from d->weights.layer
     nb_single_args p = {};
     nb_cuda_single_fill(d, &p);
-    p.d_model = c->hidden_size, p.eps = (float)c->rms_norm_eps, p.residual = x->residual;
+    p.embedding = embedding_of(s), p.residual = x->residual;
+    p.d_model = c->hidden_size, p.eps = (float)c->rms_norm_eps;
     p.attention = attention_of(s, &none), p.attention.n_split = nb_cuda_single_splits(d);
     p.attention.k_scale = p.attention.v_scale = 1;
     p.gdn = gdn_of(s), p.gdn.gate = x->z, p.gdn.square = x->square;
@@ -370,36 +382,33 @@ static int run_single(const nb_cuda_step *s)
     return nb_cuda_single_run(&s->at, &p, d->weights.layer[0].experts.gate_up.kind, s->err);
 }
 
-// Taps, and times of a step's parts, need the layers one by one.
+static int run_embed(const nb_cuda_step *s)
+{
+    nb_cuda *d = s->d;
+    nb_cuda_embed e = {};
+    e.from = embedding_of(s), e.out = d->scratch.residual, e.eps = (float)d->model->config.rms_norm_eps;
+    if (input_ahead(s, 0, &e.next)) e.next_norm = d->weights.layer[0].input_layernorm;
+    return nb_cuda_embed_run(&s->at, &e, s->m->n_tok, s->err);
+}
+
+// From tokens to the residual stream behind all layers. Taps, and times of a step's parts, need the layers one by one.
 static int run_layers(const nb_cuda_step *s)
 {
     const nb_cuda *d = s->d;
     if (d->single && s->m->n_tok == 1 && !d->tap && !d->time) return run_single(s);
+    NB_TRY(run_embed(s));
     for (int i = 0; i < d->model->config.num_hidden_layers; i++) NB_TRY(run_layer(s, i));
     return NB_OK;
 }
 
-static int run_embed(const nb_cuda_step *s)
-{
-    nb_cuda *d = s->d;
-    const nb_config *c = &d->model->config;
-    nb_cuda_embed e = {};
-    e.n_tok = s->m->n_tok, e.d_model = c->hidden_size, e.vocab = c->vocab_size, e.table = d->weights.embed;
-    e.tok = (const int32_t *)(d->meta + s->m->tok), e.tok_slot = (const int32_t *)(d->meta + s->m->tok_slot);
-    e.last_tok = d->last_tok, e.out = d->scratch.residual, e.resolved = d->scratch.tok;
-    e.eps = (float)c->rms_norm_eps;
-    if (input_ahead(s, 0, &e.next)) e.next_norm = d->weights.layer[0].input_layernorm;
-    nb_cuda_part(s, NB_PART_EMBED);
-    return nb_cuda_embed_run(&s->at, &e, s->err);
-}
-
-int nb_cuda_step_run(nb_cuda *d, const nb_cuda_meta *m, int pdl, nb_error *err)
+int nb_cuda_step_run(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m, int pdl, nb_error *err)
 {
     nb_cuda_step s = {d, m, {d->stream, d->n_sm, pdl}, err};
     s.at.times = d->time ? d->times : NULL;
     nb_cuda_choose_products(&s);
     const nb_config *c = &d->model->config;
-    NB_TRY(run_embed(&s));
+    nb_cuda_part(&s, NB_PART_EMBED);
+    NB_TRY(nb_cuda_meta_take(&s.at, d, f, m, err));
     NB_TRY(run_layers(&s));
     NB_TRY(nb_cuda_tap_rows(&s, NB_TAP_RESIDUAL, c->num_hidden_layers, d->scratch.residual, m->n_tok, c->hidden_size,
                             NULL));

@@ -27,7 +27,7 @@ static int report(const nb_cuda_times *t, nb_cuda_time_fn fn, void *user, nb_err
     return NB_OK;
 }
 
-int nb_cuda_times_run(nb_cuda *d, const nb_cuda_meta *m, nb_error *err)
+int nb_cuda_times_run(nb_cuda *d, const nb_cuda_flight *f, const nb_cuda_meta *m, nb_error *err)
 {
     cudaGraph_t graph = NULL;
     cudaGraphExec_t exec = NULL;
@@ -35,7 +35,7 @@ int nb_cuda_times_run(nb_cuda *d, const nb_cuda_meta *m, nb_error *err)
     t->n = 0;
     NB_CUDA_TRY(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), err);
     int code = nb_cuda_times_mark(t, d->stream, NULL, err);
-    if (code == NB_OK) code = nb_cuda_step_run(d, m, 0, err);
+    if (code == NB_OK) code = nb_cuda_step_run(d, f, m, 0, err);
     NB_CUDA_TRY(cudaStreamEndCapture(d->stream, &graph), err);
     NB_TRY(code);
     NB_CUDA_TRY(cudaGraphInstantiate(&exec, graph, 0), err);

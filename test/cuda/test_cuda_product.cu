@@ -1,10 +1,9 @@
 // Products by wgmma against the portable tiles, on the same random weights and inputs: every kind of weight, odd
 // numbers of tokens and rows, ragged experts. Outputs are poisoned before each run. Skipped where there is no Hopper
 // GPU.
-#include "support_cuda.h"
+#include "support_matrix.h"
 
 #include "cuda/cuda_product.h"
-#include "cuda/cuda_repack.h"
 
 enum { TOKENS_MAX = 1024, IN_MAX = 2048, OUT_MAX = 2048, EXPERTS = 10, TILES_MAX = 256 };
 enum {
@@ -22,54 +21,6 @@ static nb_error err;
 static bool has_hopper(void)
 {
     return nb_test_has_gpu() && nb_product_usable();
-}
-
-static nb_linear linear(int kind, int n_out, int n_in)
-{
-    nb_linear l = {};
-    l.n_out = n_out, l.n_in = n_in, l.dummy_seed = ++nb_test_seed;
-    l.format = kind == NB_KIND_BF16 ? NB_FORMAT_BF16 : kind == NB_KIND_NVFP4 ? NB_FORMAT_NVFP4 : NB_FORMAT_FP8;
-    l.input_scale = kind == NB_KIND_FP8_A8 ? 0.02f : 0.0f;
-    return l;
-}
-
-// `n_copy` matrices of one shape behind each other, as the experts of a layer are.
-static nb_cuda_matrix matrix(int kind, int n_out, int n_in, int paired, int n_copy)
-{
-    nb_cuda_matrix m = {};
-    nb_linear l = linear(kind, n_out, n_in);
-    int64_t n_data = (int64_t)n_out * n_in *
-                     (kind == NB_KIND_BF16    ? 4
-                      : kind == NB_KIND_NVFP4 ? 1
-                                              : 2) /
-                     2,
-            n_scale = (int64_t)n_out * n_in / NB_NVFP4_BLOCK;
-    nb_repack_shape(&m, &l, paired);
-    m.data = (const uint4 *)nb_test_gpu((size_t)(nb_repack_data_bytes(&m) * n_copy));
-    if (nb_repack_scale_bytes(&m))
-        m.scale = (const uint32_t *)nb_test_gpu((size_t)(nb_repack_scale_bytes(&m) * n_copy));
-    m.scale_low = 0.02f, m.scale_high = paired ? 0.03f : 0.02f;
-    uint8_t *data[2], *scale[2];
-    for (int i = 0; i < 2; i++)
-        data[i] = (uint8_t *)nb_test_gpu((size_t)n_data), scale[i] = (uint8_t *)nb_test_gpu((size_t)n_scale + 16);
-    for (int e = 0; e < n_copy; e++) {
-        nb_cuda_matrix mine = m;
-        mine.data += e * nb_repack_data_bytes(&m) / 16, mine.scale += e * nb_repack_scale_bytes(&m) / 4;
-        for (int i = 0; i < 2; i++) {
-            l.dummy_seed = ++nb_test_seed;
-            nb_test_ok(nb_repack_dummy(0, &l, 0, 0, n_data, data[i], &err), &err);
-            if (m.scale) nb_test_ok(nb_repack_dummy(0, &l, 1, 0, n_scale, scale[i], &err), &err);
-        }
-        nb_repack_source s = {data[0], data[paired], scale[0], scale[paired]};
-        nb_test_ok(nb_repack_run(0, &mine, &s, 0, m.n_row_tile, &err), &err);
-    }
-    for (int i = 0; i < 2; i++) cudaFree(data[i]), cudaFree(scale[i]);
-    return m;
-}
-
-static void free_matrix(const nb_cuda_matrix *m)
-{
-    cudaFree((void *)m->data), cudaFree((void *)m->scale);
 }
 
 static int stride_of(const nb_cuda_matrix *m)
@@ -100,7 +51,7 @@ static void dense_of(int kind, bool codes, int n_sm, int n_tok, int n_in, int ou
     at.n_sm = n_sm;
     uint16_t *x = nb_test_bf16((int64_t)n_tok * n_in, 3);
     int n_out = 0;
-    for (int i = 0; i < 4; i++) t.matrix[t.n_matrix++] = matrix(kind, rows[i], n_in, 0, 1), n_out += rows[i];
+    for (int i = 0; i < 4; i++) t.matrix[t.n_matrix++] = nb_test_matrix(kind, rows[i], n_in, 0, 1), n_out += rows[i];
     size_t n_byte = (size_t)n_tok * stride_of(&t.matrix[0]) * 2, out_bytes = (size_t)n_tok * n_out * 4;
     uint16_t *input[2] = {(uint16_t *)nb_test_gpu(n_byte), (uint16_t *)nb_test_gpu(n_byte)};
     prepare_both(x, n_tok, &t.matrix[0], input[0], input[1], codes);
@@ -121,7 +72,7 @@ static void dense_of(int kind, bool codes, int n_sm, int n_tok, int n_in, int ou
                        codes                     ? E4M3_CLOSE
                        : out_kind == NB_OUT_BF16 ? BF16_CLOSE
                                                  : F32_CLOSE);
-    for (int i = 0; i < 4; i++) free_matrix(&t.matrix[i]);
+    for (int i = 0; i < 4; i++) nb_test_free_matrix(&t.matrix[i]);
     for (int i = 0; i < 2; i++) cudaFree(out[i]), cudaFree(input[i]);
     cudaFree(x);
 }
@@ -151,7 +102,8 @@ static void beside_of(int kind, bool placed, int n_sm, int n_tok)
     uint16_t *x = nb_test_bf16((int64_t)n_tok * INPUTS, 3), *input[2], *side[2];
     int n_out = 0;
     for (int i = 0; i < MATRICES; i++, t.n_matrix++)
-        t.matrix[i] = matrix(i < MATRICES - SIDE ? kind : NB_KIND_BF16, rows[i], INPUTS, 0, 1), n_out += rows[i];
+        t.matrix[i] = nb_test_matrix(i < MATRICES - SIDE ? kind : NB_KIND_BF16, rows[i], INPUTS, 0, 1),
+        n_out += rows[i];
     for (int i = 0; i < 2; i++) {
         input[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * INPUTS * 2);
         side[i] = (uint16_t *)nb_test_gpu((size_t)n_tok * INPUTS * 2);
@@ -170,7 +122,7 @@ static void beside_of(int kind, bool placed, int n_sm, int n_tok)
     char what[64];
     snprintf(what, sizeof what, "kind %d, BF16 beside it, %d tokens, %d SMs", kind, n_tok, n_sm);
     nb_test_rows_close(what, out[0], out[1], n_tok, n_out, n_out, false, NULL, F32_CLOSE);
-    for (int i = 0; i < MATRICES; i++) free_matrix(&t.matrix[i]);
+    for (int i = 0; i < MATRICES; i++) nb_test_free_matrix(&t.matrix[i]);
     for (int i = 0; i < 2; i++) cudaFree(out[i]), cudaFree(input[i]), cudaFree(side[i]);
     cudaFree(x);
 }
@@ -228,8 +180,10 @@ static groups make_groups(int n_tok, int columns, bool even, int32_t *tokens)
 static void experts_of(int kind, int n_tok, int d_model, int d_ff)
 {
     int32_t tokens[TOKENS_MAX];
-    nb_cuda_matrix gate_up = matrix(kind, d_ff, d_model, 1, EXPERTS), down = matrix(kind, d_model, d_ff, 0, EXPERTS),
-                   shared_gate_up = matrix(kind, d_ff, d_model, 1, 1), shared_down = matrix(kind, d_model, d_ff, 0, 1);
+    nb_cuda_matrix gate_up = nb_test_matrix(kind, d_ff, d_model, 1, EXPERTS),
+                   down = nb_test_matrix(kind, d_model, d_ff, 0, EXPERTS),
+                   shared_gate_up = nb_test_matrix(kind, d_ff, d_model, 1, 1),
+                   shared_down = nb_test_matrix(kind, d_model, d_ff, 0, 1);
     float multiplier[EXPERTS];
     for (int e = 0; e < EXPERTS; e++) multiplier[e] = 0.01f * (float)(e + 1);
     float *multipliers = (float *)nb_test_to_gpu(multiplier, sizeof multiplier);
@@ -269,7 +223,8 @@ static void experts_of(int kind, int n_tok, int d_model, int d_ff)
                            BF16_CLOSE);
     nb_test_rows_close("down", out[0], out[1], n_row, d_model, d_model, true, NULL, BF16_CLOSE);
     for (int i = 0; i < 2; i++) cudaFree(input[i]), cudaFree(inter[i]), cudaFree(out[i]);
-    free_matrix(&gate_up), free_matrix(&down), free_matrix(&shared_gate_up), free_matrix(&shared_down);
+    nb_test_free_matrix(&gate_up), nb_test_free_matrix(&down), nb_test_free_matrix(&shared_gate_up),
+        nb_test_free_matrix(&shared_down);
     cudaFree(x), cudaFree(multipliers);
 }
 
