@@ -49,7 +49,7 @@ template <int FORM> struct shape {
     static constexpr int tile_scales = kind == NB_KIND_NVFP4 ? 128 : 0, tile_bytes = tile_data + tile_scales;
     static constexpr int data_at = input_bytes, scales_at = data_at + row_tiles * tile_data; // in a stage
     static constexpr int stage_bytes = scales_at + row_tiles * tile_scales, n_stage = RING_BYTES / stage_bytes;
-    static constexpr int copy_tiles = row_tiles / 4; // of a warp that copies
+    static constexpr int copy_tiles = row_tiles / 4;  // of a warp that copies
     static constexpr int leave_lanes = e4m3 ? 1 : 32; // of a warp, that say that a stage was read
 };
 

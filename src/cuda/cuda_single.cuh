@@ -1,8 +1,8 @@
 // The machinery of the persistent kernel: shared memory, the ring of static weights and its annex, packets, the grid
 // barrier.
 //
-// Static weights come in stages of up to 32 slots of a row tile, in the order of their use. Most go through the ring. It
-// is full when a layer begins, and the layer's next stages go to the annex: memory that the experts' weights of the
+// Static weights come in stages of up to 32 slots of a row tile, in the order of their use. Most go through the ring.
+// It is full when a layer begins, and the layer's next stages go to the annex: memory that the experts' weights of the
 // layer before have left and that the layer's own will not want before they are chosen. What is wanted later only comes
 // piece by piece, since a long queue at the memory would delay the blocks' words to each other.
 #ifndef NB_CUDA_SINGLE_CUH
@@ -18,14 +18,14 @@ enum {
     NB_SINGLE_THREADS = NB_SINGLE_WARPS * 32, // that compute; one more warpgroup feeds the ring, by one thread
     NB_SINGLE_REGISTERS = 240, // of a thread that computes; a warpgroup can give registers, a warp cannot
     NB_SINGLE_REGISTERS_FEEDER = 24,
-    NB_SINGLE_DEPTH = 2,   // stages of the ring
-    NB_SINGLE_AT_ONCE = 4, // slots that a warp multiplies at a time, at most
+    NB_SINGLE_DEPTH = 2,                                   // stages of the ring
+    NB_SINGLE_AT_ONCE = 4,                                 // slots that a warp multiplies at a time, at most
     NB_SINGLE_SLOTS = NB_SINGLE_AT_ONCE * NB_SINGLE_WARPS, // of a stage
     NB_SINGLE_SLOT_BYTES = 1024,
-    NB_SINGLE_SCALE_BYTES = 128, // of a slot of NVFP4
+    NB_SINGLE_SCALE_BYTES = 128,                                  // of a slot of NVFP4
     NB_SINGLE_SCALES_AT = NB_SINGLE_SLOTS * NB_SINGLE_SLOT_BYTES, // in a stage
     NB_SINGLE_STAGE_BYTES = NB_SINGLE_SLOTS * (NB_SINGLE_SLOT_BYTES + NB_SINGLE_SCALE_BYTES),
-    NB_SINGLE_PIECE = 8, // slots: about what an SM's share of the memory's rate brings in its latency
+    NB_SINGLE_PIECE = 8,       // slots: about what an SM's share of the memory's rate brings in its latency
     NB_SINGLE_PAGES_AHEAD = 2, // of the KV cache, a team's that come into L2 before it attends to them
 };
 
@@ -51,10 +51,12 @@ typedef struct nb_single_experts { // the chosen ones' weights: row tiles of gat
     uint8_t down[NB_SINGLE_DOWN_BYTES];
 } nb_single_experts;
 
-typedef union __align__(128) nb_single_mixer {
+typedef union __align__(128) nb_single_mixer
+{
     nb_single_delta delta;
     nb_single_team team[2];
-} nb_single_mixer;
+}
+nb_single_mixer;
 
 enum {
     NB_SINGLE_ANNEX = (sizeof(nb_single_experts) - sizeof(nb_single_mixer)) / NB_SINGLE_STAGE_BYTES, // stages
@@ -85,7 +87,7 @@ typedef struct nb_single_shared {
     nb_single_pages pages[2]; // of the teams
     int n_split;              // that have pages
     uint64_t full[NB_SINGLE_DEPTH + NB_SINGLE_ANNEX], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
-    uint64_t piece; // of what comes piece by piece
+    uint64_t piece;                // of what comes piece by piece
     uint64_t gate_read, down_read; // by all warps: the annex is free up to NB_SINGLE_ANNEX_GATE; as a whole
 } nb_single_shared;
 static_assert(NB_SINGLE_REGISTERS_FEEDER + 2 * NB_SINGLE_REGISTERS <=
