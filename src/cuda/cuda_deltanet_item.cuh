@@ -63,6 +63,8 @@ __device__ __forceinline__ float *nb_gdn_journal(const nb_cuda_gdn &p, const nb_
 template <int W>
 __device__ inline void nb_gdn_fetch_state(const nb_cuda_gdn &p, const nb_gdn_item &i, nb_gdn_stage<W> *st)
 {
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread)); // where it copies is not kept in registers from layer to layer
     constexpr int row = W / 4, channels = nb_gdn_stage<W>::n_channel;
     const float *state = p.state + i.seq.slot * p.slot_floats + (int64_t)i.head * NB_GDN_DIM * NB_GDN_DIM + i.column;
     const float *journal = nb_gdn_journal(p, i);
@@ -70,7 +72,7 @@ __device__ inline void nb_gdn_fetch_state(const nb_cuda_gdn &p, const nb_gdn_ite
     int n_channel = (2 * p.n_key_head + p.n_value_head) * NB_GDN_DIM, n_row = i.seq.n_keep;
     bool empty = i.seq.n_past == i.seq.n_keep;
 #pragma unroll
-    for (int j = threadIdx.x; j < NB_GDN_DIM * row; j += NB_GDN_THREADS) {
+    for (int j = thread; j < NB_GDN_DIM * row; j += NB_GDN_THREADS) {
         float *to = &st->s[j / row][j % row * 4];
         if (empty)
             *(float4 *)to = make_float4(0, 0, 0, 0);
@@ -78,21 +80,19 @@ __device__ inline void nb_gdn_fetch_state(const nb_cuda_gdn &p, const nb_gdn_ite
             nb_copy_16(to, state + j / row * NB_GDN_DIM + j % row * 4);
     }
 #pragma unroll 1
-    for (int j = threadIdx.x; j < n_row * NB_GDN_DIM / 4; j += NB_GDN_THREADS)
+    for (int j = thread; j < n_row * NB_GDN_DIM / 4; j += NB_GDN_THREADS)
         nb_copy_16(&st->rows_k[0][j * 4],
                    journal + j / (NB_GDN_DIM / 4) * NB_GDN_JOURNAL_FLOATS + j % (NB_GDN_DIM / 4) * 4);
 #pragma unroll 1
-    for (int j = threadIdx.x; j < n_row * row; j += NB_GDN_THREADS)
+    for (int j = thread; j < n_row * row; j += NB_GDN_THREADS)
         nb_copy_16(&st->rows_u[0][j * 4],
                    journal + j / row * NB_GDN_JOURNAL_FLOATS + NB_GDN_DIM + i.column + j % row * 4);
-    if ((int)threadIdx.x < n_row)
-        nb_copy_4(&st->rows_g[threadIdx.x], journal + threadIdx.x * NB_GDN_JOURNAL_FLOATS + 2 * NB_GDN_DIM);
+    if (thread < n_row) nb_copy_4(&st->rows_g[thread], journal + thread * NB_GDN_JOURNAL_FLOATS + 2 * NB_GDN_DIM);
 #pragma unroll 1
-    for (int c = threadIdx.x; c < channels; c += NB_GDN_THREADS)
+    for (int c = thread; c < channels; c += NB_GDN_THREADS)
         nb_copy_16(&st->conv[c], p.conv1d + nb_gdn_channel<W>(p, i, c) * NB_GDN_KERNEL);
-    if (threadIdx.x < NB_GDN_PAST * channels / 8) {
-        int j = threadIdx.x / (channels / 8), c = threadIdx.x % (channels / 8) * 8,
-            pos = i.seq.n_past - NB_GDN_PAST + j;
+    if (thread < NB_GDN_PAST * channels / 8) {
+        int j = thread / (channels / 8), c = thread % (channels / 8) * 8, pos = i.seq.n_past - NB_GDN_PAST + j;
         if (pos < 0)
             *(uint4 *)&st->past[j][c] = make_uint4(0, 0, 0, 0);
         else
