@@ -12,6 +12,7 @@
 #include "cuda/cuda_embedding.cuh"
 #include "cuda/cuda_single_attention.cuh"
 #include "cuda/cuda_single_experts.cuh"
+#include "cuda/cuda_single_rows.cuh"
 #include "cuda/cuda_single_thin.cuh"
 
 enum { X_PER_THREAD = NB_SINGLE_X_MAX / THREADS / 4 };
@@ -82,10 +83,9 @@ __device__ __forceinline__ static float inverse_of(const nb_cuda_matrix &m)
     return m.kind == NB_KIND_FP8_A8 ? 1.0f / m.input_scale : 1.0f;
 }
 
-// y = W x for the matrices of a stage, x in shared memory. A block's row tiles are gridDim.x apart; what is added to
-// the residual stream is the block's own row tile, and goes out as packets.
-__device__ static void product(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m, int n_matrix,
-                               const nb_cuda_output *output, uint32_t epoch)
+// A warp's part of the block's row tiles, whatever the matrices are; how many they are.
+__device__ __forceinline__ static int any_rows(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m,
+                                               int n_matrix)
 {
     int row_tile = blockIdx.x, first = 0, n = 0, warp = threadIdx.x >> 5;
     float scale = m[0].input_scale;
@@ -98,14 +98,29 @@ __device__ static void product(nb_single_place *at, nb_single_shared *sh, const 
                 scale = m[i].input_scale, rescale_input(sh, 1.0f / scale);
             nb_single_row_tile(at, sh, m[i], row_tile - first, red);
         }
+    return n;
+}
+
+// y = W x for the matrices of a stage, x in shared memory. A block's row tiles are gridDim.x apart; what is added to
+// the residual stream is the block's own row tile, and goes out as packets.
+__device__ static void product(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m, int n_matrix,
+                               const nb_cuda_output *output, uint32_t epoch)
+{
+    int n = 0;
+    if (fills_stages(m, n_matrix)) {
+        for (int i = 0; i < n_matrix; i++) n += m[i].n_row_tile;
+        n = (n - (int)blockIdx.x + (int)gridDim.x - 1) / (int)gridDim.x;
+        fp8_rows(at, sh, n, m[0].n_k_tile / NB_SINGLE_SLOTS);
+    } else {
+        n = any_rows(at, sh, m, n_matrix);
+    }
     nb_single_sync();
     if ((int)threadIdx.x >= n * 16) return; // NB_SINGLE_ROWS_MAX * 16 are fewer than the threads
-    int j = threadIdx.x >> 4, r = threadIdx.x & 15, i = 0;
+    int j = threadIdx.x >> 4, r = threadIdx.x & 15, i = 0, row_tile = blockIdx.x + j * gridDim.x, first = 0;
     float y = 0;
 #pragma unroll
     for (int k = 0; k < WARPS; k++) y += sh->red[j][k][r];
-    for (row_tile = blockIdx.x + j * gridDim.x, first = 0; row_tile >= first + m[i].n_row_tile;)
-        first += m[i++].n_row_tile;
+    while (row_tile >= first + m[i].n_row_tile) first += m[i++].n_row_tile;
     int row = (row_tile - first) * 16 + r;
     const nb_cuda_output &o = output[i];
     if (row >= m[i].n_out) return;
