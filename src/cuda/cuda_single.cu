@@ -206,6 +206,25 @@ __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh
     asm volatile("cp.async.commit_group;");
 }
 
+// What a layer reads before its products and without the ring comes into L2 while the blocks wait for each other.
+__device__ static void prefetch_norm(const nb_single_args &p, const float *weight)
+{
+    if (blockIdx.x == 0 && threadIdx.x == 0) nb_prefetch(weight, p.d_model * (int)sizeof *weight);
+}
+
+__device__ static void prefetch_router(const nb_single_args &p, const nb_cuda_layer &l)
+{
+    prefetch_norm(p, l.post_attention_layernorm);
+    thin_prefetch<4>(&l.router, &l.shared_gate, l.has_shared, blockIdx.x);
+}
+
+__device__ static void prefetch_gates(const nb_single_args &p, const nb_cuda_layer &l)
+{
+    prefetch_norm(p, l.input_layernorm);
+    if (l.kind != NB_LAYER_FULL_ATTENTION)
+        thin_prefetch<2>(&l.b, &l.a, l.a.n_out, gridDim.x - 1 - blockIdx.x);
+}
+
 // The residual stream begins: the block's rows of the token's embedding.
 __device__ static void embed(const nb_single_args &p, nb_single_shared *sh, uint32_t epoch)
 {
@@ -281,7 +300,7 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
                 nb_single_leave_annex(&at);
             }
             product(&at, sh, m, stage ? 1 : gdn ? 2 : 3, p.output[stage ? (int)NB_SINGLE_STAGE_OUT : !gdn], epoch);
-            if (stage == 0) nb_single_arrive(&barrier);
+            if (stage == 0) nb_single_arrive(&barrier), prefetch_router(p, l);
         }
         thin<4> router = thin_open<4>(&l.router, &l.shared_gate, l.has_shared, blockIdx.x);
         norm_input(p, sh, p.mixed, epoch, load_norm(p, l.post_attention_layernorm), 1.0f);
@@ -289,7 +308,7 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
         route(p, sh, l, epoch);
         gate_up<KIND>(p, sh, l, i);
         nb_single_arrive(&barrier);
-        if (i + 1 < p.n_layer) fetch_state(p, sh, sh->layer[(i + 1) & 1]);
+        if (i + 1 < p.n_layer) fetch_state(p, sh, sh->layer[(i + 1) & 1]), prefetch_gates(p, sh->layer[(i + 1) & 1]);
         nb_single_wait(&barrier);
         down<KIND>(p, sh, l, i, epoch + 1);
     }

@@ -20,31 +20,56 @@ template <int N_WARP> __device__ __forceinline__ static int thin_chunk(int i) //
     return (threadIdx.x & (32 * N_WARP - 1)) + i * 32 * N_WARP;
 }
 
+// Where the thread's i-th chunk lies; NULL: there is none.
+template <int N_WARP> __device__ __forceinline__ static const uint4 *thin_at(const thin<N_WARP> &t, int i)
+{
+    bool second = t.row >= t.first->n_out;
+    const nb_cuda_matrix &m = second ? *t.second : *t.first;
+    int row = second ? t.row - t.first->n_out : t.row, c = thin_chunk<N_WARP>(i);
+    int64_t tile = row / 16 * m.n_k_tile + c / 8; // of a tile's row there are eight chunks, two of a lane
+    bool in = c < m.n_k_tile * (NB_CUDA_K_TILE / 8) && t.row < t.n;
+    return in ? m.data + tile * 128 + (row % 16 / 8 * 2 + c % 2) * 32 + row % 8 * 4 + c % 8 / 2 : NULL;
+}
+
 template <int N_WARP> __device__ static void thin_load(thin<N_WARP> *t)
 {
-    bool second = t->row >= t->first->n_out;
-    const nb_cuda_matrix &m = second ? *t->second : *t->first;
-    int row = second ? t->row - t->first->n_out : t->row, n_chunk = m.n_k_tile * (NB_CUDA_K_TILE / 8);
 #pragma unroll
-    for (int i = 0; i < thin<N_WARP>::n_chunk; i++) { // of a tile's row there are eight, two of a lane
-        int c = thin_chunk<N_WARP>(i);
-        int64_t tile = row / 16 * m.n_k_tile + c / 8;
-        t->w[i] = make_uint4(0, 0, 0, 0);
-        if (c < n_chunk && t->row < t->n)
-            t->w[i] = __ldg(m.data + tile * 128 + (row % 16 / 8 * 2 + c % 2) * 32 + row % 8 * 4 + c % 8 / 2);
+    for (int i = 0; i < thin<N_WARP>::n_chunk; i++) {
+        const uint4 *at = thin_at(*t, i);
+        t->w[i] = at ? __ldg(at) : make_uint4(0, 0, 0, 0);
     }
 }
 
 // block: the first block has the first rows.
 template <int N_WARP>
-__device__ static thin<N_WARP> thin_open(const nb_cuda_matrix *first, const nb_cuda_matrix *second, int n_second,
-                                         int block)
+__device__ __forceinline__ static thin<N_WARP> thin_place(const nb_cuda_matrix *first, const nb_cuda_matrix *second,
+                                                          int n_second, int block)
 {
     thin<N_WARP> t;
     t.first = first, t.second = second, t.n = first->n_out + n_second;
     t.row = block * thin<N_WARP>::n_row + threadIdx.x / (32 * N_WARP);
+    return t;
+}
+
+template <int N_WARP>
+__device__ static thin<N_WARP> thin_open(const nb_cuda_matrix *first, const nb_cuda_matrix *second, int n_second,
+                                         int block)
+{
+    thin<N_WARP> t = thin_place<N_WARP>(first, second, n_second, block);
     thin_load(&t);
     return t;
+}
+
+// Brings the block's first rows into L2.
+template <int N_WARP>
+__device__ static void thin_prefetch(const nb_cuda_matrix *first, const nb_cuda_matrix *second, int n_second, int block)
+{
+    thin<N_WARP> t = thin_place<N_WARP>(first, second, n_second, block);
+#pragma unroll
+    for (int i = 0; i < thin<N_WARP>::n_chunk; i++) {
+        const uint4 *at = thin_at(t, i);
+        if (at) asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+    }
 }
 
 // A row times x, in the lanes 0 of its first warp.
