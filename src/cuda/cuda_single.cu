@@ -221,8 +221,7 @@ __device__ static void prefetch_router(const nb_single_args &p, const nb_cuda_la
 __device__ static void prefetch_gates(const nb_single_args &p, const nb_cuda_layer &l)
 {
     prefetch_norm(p, l.input_layernorm);
-    if (l.kind != NB_LAYER_FULL_ATTENTION)
-        thin_prefetch<2>(&l.b, &l.a, l.a.n_out, gridDim.x - 1 - blockIdx.x);
+    if (l.kind != NB_LAYER_FULL_ATTENTION) thin_prefetch<2>(&l.b, &l.a, l.a.n_out, gridDim.x - 1 - blockIdx.x);
 }
 
 // The residual stream begins: the block's rows of the token's embedding.

@@ -368,7 +368,8 @@ __device__ __forceinline__ void nb_single_slots(float acc[2][4], const nb_cuda_m
 {
     constexpr int at_once = nb_single_at_once(KIND), step = at_once * NB_SINGLE_WARPS;
     int warp = threadIdx.x >> 5, n = min((int)NB_SINGLE_SLOTS, n_slot - first);
-    const uint8_t *from = nb_single_stage(sh, stage), *scale = from + NB_SINGLE_SCALES_AT + warp * NB_SINGLE_SCALE_BYTES,
+    const uint8_t *from = nb_single_stage(sh, stage),
+                  *scale = from + NB_SINGLE_SCALES_AT + warp * NB_SINGLE_SCALE_BYTES,
                   *data = from + (KIND == NB_KIND_BF16 ? (warp >> 1) * 2048 + (warp & 1) * 512 : warp * 1024);
     nb_single_piece<KIND> p[at_once];
 #pragma unroll 1
@@ -404,9 +405,7 @@ __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_singl
         int parity, stage = nb_single_next(at, &parity);
         nb_barrier_wait(&sh->full[stage], parity);
         switch (kind) {
-        case NB_KIND_BF16:
-            nb_single_slots<NB_KIND_BF16>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[1]);
-            break;
+        case NB_KIND_BF16: nb_single_slots<NB_KIND_BF16>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[1]); break;
         case NB_KIND_FP8_A8:
             nb_single_slots<NB_KIND_FP8_A8>(acc, m, row_tile, first, n_slot, sh, stage, sh->x[0]);
             break;
