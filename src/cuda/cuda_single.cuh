@@ -458,24 +458,31 @@ __device__ __forceinline__ ulonglong2 nb_packet_pair(const nb_packet *from)
 template <int N>
 __device__ __forceinline__ void nb_packet_load_all(float4 v[N], const nb_packet *from, int n, uint32_t epoch)
 {
-    bool ready;
-    do {
-        ulonglong2 low[N], high[N];
+    ulonglong2 low[N], high[N];
+    bool here[N], ready;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        here[i] = (int)(threadIdx.x + i * NB_SINGLE_THREADS) * 4 >= n;
+        low[i] = high[i] = make_ulonglong2(0, 0);
+    }
+    do { // what is there is not asked for again: all blocks wait at once
         ready = true;
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            int at = (threadIdx.x + i * NB_SINGLE_THREADS) * 4;
-            low[i] = high[i] = make_ulonglong2((nb_packet)epoch << 32, (nb_packet)epoch << 32);
-            if (at < n) low[i] = nb_packet_pair(from + at), high[i] = nb_packet_pair(from + at + 2);
+            const nb_packet *at = from + (threadIdx.x + i * NB_SINGLE_THREADS) * 4;
+            if (!here[i]) low[i] = nb_packet_pair(at), high[i] = nb_packet_pair(at + 2);
         }
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            ready = ready && low[i].x >> 32 == epoch && low[i].y >> 32 == epoch && high[i].x >> 32 == epoch &&
-                    high[i].y >> 32 == epoch;
-            v[i] = make_float4(nb_f32_from_bits((uint32_t)low[i].x), nb_f32_from_bits((uint32_t)low[i].y),
-                               nb_f32_from_bits((uint32_t)high[i].x), nb_f32_from_bits((uint32_t)high[i].y));
+            here[i] = here[i] || (low[i].x >> 32 == epoch && low[i].y >> 32 == epoch && high[i].x >> 32 == epoch &&
+                                  high[i].y >> 32 == epoch);
+            ready = ready && here[i];
         }
     } while (!ready);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        v[i] = make_float4(nb_f32_from_bits((uint32_t)low[i].x), nb_f32_from_bits((uint32_t)low[i].y),
+                           nb_f32_from_bits((uint32_t)high[i].x), nb_f32_from_bits((uint32_t)high[i].y));
 }
 
 // A grid barrier in two halves: what is behind the first may overlap with the others' arrival. The counter only grows.
