@@ -1,7 +1,9 @@
-// Names, formats and shapes come from the walk over a dummy model of the published mix; the vision tower's 333 names
-// are made up, since the program only has to recognise their prefix.
+// Names, formats and shapes come from the walk over a dummy model of the published mix, twice: the first walk counts
+// the tensors, the second shares them out. The vision tower's 333 names are made up, since the program only has to
+// recognise their prefix.
 #include "support/full_size.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,16 +26,18 @@ static const char config[] =
 
 typedef struct writer {
     const char *folder;
+    int64_t n_expert;
     nb_buf header[SHARDS];
     size_t n_data[SHARDS];
     nb_buf index;
-    int n_tensor;
+    int n_tensor, n_total; // n_total 0: they are only counted
 } writer;
 
 static void add(writer *w, const char *module, const char *suffix, const char *dtype, size_t element_bytes, int n_dim,
                 const int64_t *dim)
 {
-    int shard = w->n_tensor * SHARDS / NB_TEST_FULL_SIZE_TENSORS;
+    int shard = w->n_tensor++ * SHARDS / (w->n_total ? w->n_total : INT_MAX);
+    if (!w->n_total) return;
     nb_buf *header = &w->header[shard];
     size_t n_byte = element_bytes;
     nb_buf_printf(header, "%s\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", header->len ? "," : "{", module, suffix, dtype);
@@ -43,9 +47,8 @@ static void add(writer *w, const char *module, const char *suffix, const char *d
     }
     nb_buf_printf(header, "],\"data_offsets\":[%zu,%zu]}", w->n_data[shard], w->n_data[shard] + n_byte);
     w->n_data[shard] += n_byte;
-    nb_buf_printf(&w->index, "%s\"%s%s\": \"model-%05d-of-%05d.safetensors\"", w->n_tensor ? ",\n" : "", module, suffix,
-                  shard + 1, SHARDS);
-    w->n_tensor++;
+    nb_buf_printf(&w->index, "%s\"%s%s\": \"model-%05d-of-%05d.safetensors\"", w->n_tensor > 1 ? ",\n" : "", module,
+                  suffix, shard + 1, SHARDS);
 }
 
 static void add_nvfp4(writer *w, const nb_bound *b)
@@ -63,10 +66,12 @@ static void add_fp8(writer *w, const nb_bound *b)
     add(w, b->name, ".input_scale", "F32", 4, 0, NULL);
 }
 
-static void add_mtp_experts(writer *w)
+// Stacked; `gate` is [d_ff][d_model].
+static void add_mtp_experts(writer *w, const nb_bound *gate)
 {
-    add(w, "mtp.layers.0.mlp.experts.gate_up_proj", "", "BF16", 2, 3, (int64_t[]){256, 1024, 2048});
-    add(w, "mtp.layers.0.mlp.experts.down_proj", "", "BF16", 2, 3, (int64_t[]){256, 2048, 512});
+    int64_t n = w->n_expert, d_ff = gate->shape[0], d_model = gate->shape[1];
+    add(w, "mtp.layers.0.mlp.experts.gate_up_proj", "", "BF16", 2, 3, (int64_t[]){n, 2 * d_ff, d_model});
+    add(w, "mtp.layers.0.mlp.experts.down_proj", "", "BF16", 2, 3, (int64_t[]){n, d_model, d_ff});
 }
 
 static int add_bound(void *user, const nb_bound *b, nb_error *err)
@@ -74,7 +79,7 @@ static int add_bound(void *user, const nb_bound *b, nb_error *err)
     (void)err;
     writer *w = user;
     bool bare = strstr(b->name, "A_log") || strstr(b->name, "dt_bias");
-    if (b->role == NB_ROLE_MTP && b->expert == 0 && strstr(b->name, "gate_proj")) add_mtp_experts(w);
+    if (b->role == NB_ROLE_MTP && b->expert == 0 && strstr(b->name, "gate_proj")) add_mtp_experts(w, b);
     if (b->role == NB_ROLE_MTP && b->expert >= 0) return NB_OK;
     if (b->linear && b->linear->format == NB_FORMAT_NVFP4)
         add_nvfp4(w, b);
@@ -117,24 +122,43 @@ static void write_files(writer *w)
     nb_buf_drop(&w->index);
 }
 
-void nb_test_full_size_write(const char *folder)
+static void add_all(writer *w, const nb_model *model, int n_vision)
+{
+    nb_error err = {0};
+    w->n_tensor = 0;
+    nb_test_ok(nb_model_walk(model, add_bound, w, &err), &err);
+    for (int i = 0; i < n_vision; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "model.visual.part.%d", i);
+        add(w, name, ".weight", "BF16", 2, 1, (int64_t[]){1341054});
+    }
+}
+
+static int write_checkpoint(const char *folder, const char *config_text, int n_vision)
 {
     nb_checkpoint *ckpt;
     nb_model *model;
     nb_error err = {0};
-    write_text_in(folder, "config.json", config);
+    write_text_in(folder, "config.json", config_text);
     nb_test_ok(nb_checkpoint_open_config(folder, &ckpt, &err), &err);
     nb_test_ok(nb_synth_model(nb_checkpoint_config(ckpt), NB_MIX_PUBLISHED, 0, 0, &model, &err), &err);
-    writer w = {.folder = folder};
+    writer w = {.folder = folder, .n_expert = model->config.num_experts};
+    add_all(&w, model, n_vision);
+    w.n_total = w.n_tensor;
     nb_buf_add_c(&w.index, "{\"metadata\": {}, \"weight_map\": {");
-    nb_test_ok(nb_model_walk(model, add_bound, &w, &err), &err);
-    for (int i = 0; i < VISION_TENSORS; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "model.visual.part.%d", i);
-        add(&w, name, ".weight", "BF16", 2, 1, (int64_t[]){1341054});
-    }
-    assert_int_equal(w.n_tensor, NB_TEST_FULL_SIZE_TENSORS);
+    add_all(&w, model, n_vision);
     write_files(&w);
     nb_model_close(model);
     nb_checkpoint_close(ckpt);
+    return w.n_total;
+}
+
+void nb_test_full_size_write(const char *folder)
+{
+    assert_int_equal(write_checkpoint(folder, config, VISION_TENSORS), NB_TEST_FULL_SIZE_TENSORS);
+}
+
+void nb_test_published_mix_write(const char *folder, const char *config_text)
+{
+    write_checkpoint(folder, config_text, 0);
 }

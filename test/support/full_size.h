@@ -8,4 +8,8 @@ enum { NB_TEST_FULL_SIZE_TENSORS = 124468 };
 // Writes config.json, the index and the shards into the existing folder.
 void nb_test_full_size_write(const char *folder);
 
+// The same for the model of another config.json, without a vision tower: experts, shared experts and head in NVFP4,
+// projections in FP8, the rest in BF16.
+void nb_test_published_mix_write(const char *folder, const char *config_text);
+
 #endif
