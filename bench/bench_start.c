@@ -1,6 +1,6 @@
 // From start to ready with the weights in the page cache. `bench_start FOLDER [CONFIG]` makes the published 35B NVFP4
-// checkpoint in full size in a new folder (124,468 tensors, 3 shards, 23.4 GB), or the model of CONFIG/config.json in the
-// same mix of formats, and prints how long that took. Files just written lie in the page cache, so what comes next
+// checkpoint in full size in a new folder (124,468 tensors, 3 shards, 23.4 GB), or the model of CONFIG/config.json in
+// the same mix of formats, and prints how long that took. Files just written lie in the page cache, so what comes next
 // starts from there:
 //
 //   bench_start /tmp/full
@@ -8,8 +8,8 @@
 //   rm -r /tmp/full
 //
 // Names, types and shapes are those of test/support/full_size.c, which writes files with holes for the bytes; here the
-// holes are filled at the speed of memory: every type of tensor has one block of random values that is written again and
-// again. Values are those of synth_values.h: weights of mean 0 and a deviation that keeps activations finite, block
+// holes are filled at the speed of memory: every type of tensor has one block of random values that is written again
+// and again. Values are those of synth_values.h: weights of mean 0 and a deviation that keeps activations finite, block
 // scales from 1 to 1.875, no NaN.
 #include <errno.h>
 #include <fcntl.h>

@@ -344,6 +344,16 @@ static int add_layer(loader *l, const nb_layer *w, nb_cuda_layer *out)
     return add_moe(l, &w->moe, out);
 }
 
+// Rows [first, first + n) of a matrix into the host's buffer, shared out among the threads.
+static void copy_rows(loader *l, const nb_linear *w, int first, int n)
+{
+    int rows = (int)(COPY_BYTES / row_bytes(w, 0));
+    if (rows < 1) rows = 1;
+    for (int at = 0; at < n; at += rows) add_piece(l, w, 0, first + at, at + rows > n ? n - at : rows);
+    nb_threads_run(l->team, copy_piece, l, l->n_piece);
+    l->n_piece = 0, l->used = 0;
+}
+
 // The embedding table stays row-major: it is read by row.
 static int add_embed(loader *l, const nb_linear *w)
 {
@@ -365,9 +375,7 @@ static int add_embed(loader *l, const nb_linear *w)
             NB_TRY(nb_repack_dummy(l->d->stream, w, 0, first * row, n * row, target, l->err));
             continue;
         }
-        add_piece(l, w, 0, first, n);
-        copy_piece(l, 0, 0);
-        l->n_piece = 0, l->used = 0;
+        copy_rows(l, w, first, n);
         NB_CUDA_TRY(cudaMemcpyAsync(target, b->host, (size_t)(n * row), cudaMemcpyHostToDevice, l->d->stream), l->err);
         NB_CUDA_TRY(cudaEventRecord(b->done, l->d->stream), l->err);
         l->which ^= 1;
