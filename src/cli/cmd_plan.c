@@ -10,7 +10,7 @@
 
 static int64_t device_memory = INT64_C(80000000000), scratch = INT64_C(2000000000);
 static int64_t context = 8192, sequences = 1;
-static double bandwidth_gb_s;
+static double bandwidth_gb_s, gpu_memory_utilization = 0.9;
 static const char *kv_name = "auto";
 static bool json;
 
@@ -20,6 +20,8 @@ static const nb_option options[] = {
     {"sequences", 's', NB_OPTION_INT, &sequences, "N", "sequences at a time"},
     {"kv", 0, NB_OPTION_STRING, &kv_name, "auto|bf16|fp8", "format of the KV cache; auto: as the checkpoint says"},
     {"scratch", 0, NB_OPTION_BYTES, &scratch, "BYTES", "memory kept free for activations and the driver"},
+    {"gpu-memory-utilization", 0, NB_OPTION_DOUBLE, &gpu_memory_utilization, "SHARE",
+     "share of the memory that a server may use"},
     {"bandwidth", 'b', NB_OPTION_DOUBLE, &bandwidth_gb_s, "GB/S",
      "memory bandwidth, for the roof in tokens per second"},
     {"json", 0, NB_OPTION_FLAG, &json, NULL, "print one JSON object"},
@@ -45,6 +47,7 @@ typedef struct planning {
     nb_kv_format kv;
     nb_plan plan;
     nb_plan_fit fit;
+    nb_plan_serving serving;
     nb_plan_step step; // one new token of every sequence
 } planning;
 
@@ -66,6 +69,8 @@ static int make_plan(const char *name, planning *p, nb_error *err)
 {
     if (context < 1 || sequences < 1)
         return nb_error_set(err, NB_ERR_USAGE, "--context and --sequences must be at least 1");
+    if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1))
+        return nb_error_set(err, NB_ERR_USAGE, "--gpu-memory-utilization must be above 0 and at most 1");
     NB_TRY(open_model(name, p, err));
     const nb_config *config = &p->model->config;
     if (context > config->max_position_embeddings)
@@ -74,6 +79,8 @@ static int make_plan(const char *name, planning *p, nb_error *err)
     p->kv = !strcmp(kv_name, "fp8") || (!strcmp(kv_name, "auto") && config->kv_cache_fp8) ? NB_KV_FP8 : NB_KV_BF16;
     NB_TRY(nb_plan_make(p->model, p->kv, &p->plan, err));
     nb_plan_fit_make(&p->plan, p->model, device_memory, scratch, context, sequences, &p->fit);
+    nb_plan_serving_make(&p->plan, (int64_t)((double)device_memory * gpu_memory_utilization), scratch, sequences,
+                         &p->serving);
     nb_plan_step_make(&p->plan, p->model, p->kv, sequences, 1, context - 1, &p->step);
     return NB_OK;
 }
@@ -106,6 +113,11 @@ static const char *kv_text(const planning *p)
     return p->kv == NB_KV_FP8 ? "fp8" : "bf16";
 }
 
+static void count(const char *label, int64_t n)
+{
+    printf("  %-38s %12" PRId64 "\n", label, n);
+}
+
 static void print_text(const planning *p)
 {
     print_weights(p);
@@ -117,8 +129,12 @@ static void print_text(const planning *p)
            nb_byte_text_of((double)device_memory).c_str);
     line("scratch", (double)scratch);
     line(p->fit.fits ? "needed: fits" : "needed: DOES NOT FIT", (double)p->fit.needed_bytes);
-    printf("  %-38s %12" PRId64 "\n", "most sequences of that context", p->fit.max_sequences);
-    printf("  %-38s %12" PRId64 "\n", "longest context of as many", p->fit.max_context);
+    count("most sequences of that context", p->fit.max_sequences);
+    count("longest context of as many", p->fit.max_context);
+    printf("\nnibble serve --max-num-seqs %" PRId64 " with %.0f %% of the device%s\n", sequences,
+           100 * gpu_memory_utilization, p->serving.kv_tok > 0 ? "" : ": DOES NOT FIT");
+    count("saved states of the prefix cache", p->serving.saved_states);
+    count("tokens of the KV cache", p->serving.kv_tok);
     printf("\nstep: one token of each, the fewest bytes\n");
     line("weights (expected under even routing)", p->step.weight_bytes);
     line("states and journals", p->step.state_bytes);
@@ -143,13 +159,15 @@ static json_t *weights_json(const planning *p)
 static void print_json(const planning *p)
 {
     json_t *top = json_pack(
-        "{s:b, s:s, s:o, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}, s:{s:f, s:f, s:f, s:f, s:f}}",
+        "{s:b, s:s, s:o, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}, s:{s:I, s:I}, "
+        "s:{s:f, s:f, s:f, s:f, s:f}}",
         "from_config", p->from_config, "kv", kv_text(p), "weight_bytes", weights_json(p), "kv_bytes_per_token",
         (json_int_t)p->plan.kv_bytes_per_token, "page_bytes", (json_int_t)p->plan.page_bytes, "slot_bytes",
         (json_int_t)p->plan.slot_bytes, "fit", "device_bytes", (json_int_t)device_memory, "scratch_bytes",
         (json_int_t)scratch, "context", (json_int_t)context, "sequences", (json_int_t)sequences, "needed_bytes",
         (json_int_t)p->fit.needed_bytes, "fits", p->fit.fits, "max_sequences", (json_int_t)p->fit.max_sequences,
-        "max_context", (json_int_t)p->fit.max_context, "step", "weight_bytes", p->step.weight_bytes, "state_bytes",
+        "max_context", (json_int_t)p->fit.max_context, "serve", "saved_states", (json_int_t)p->serving.saved_states,
+        "kv_tokens", (json_int_t)p->serving.kv_tok, "step", "weight_bytes", p->step.weight_bytes, "state_bytes",
         p->step.state_bytes, "kv_bytes", p->step.kv_bytes, "total_bytes", step_bytes(p), "flop", p->step.flop);
     if (bandwidth_gb_s > 0) {
         json_object_set_new(top, "bandwidth_gb_s", json_real(bandwidth_gb_s));

@@ -44,7 +44,7 @@ static const nb_option options[] = {
     {"max-waiting", 0, NB_OPTION_INT, &max_waiting, "N", "requests that may queue; more get 429"},
     {"kv-cache-memory-bytes", 0, NB_OPTION_BYTES, &kv_cache_memory, "BYTES", "KV cache on the CPU"},
     {"saved-states", 0, NB_OPTION_INT, &saved_states, "N",
-     "states the prefix cache may hold (default: max-num-seqs + 32)"},
+     "states the prefix cache may hold; -1: max-num-seqs + 32, fewer where they and the KV cache have little memory"},
     {"enable-prefix-caching", 0, NB_OPTION_IGNORED, NULL, NULL, "it is on; --no-enable-prefix-caching turns it off"},
     {"no-enable-prefix-caching", 0, NB_OPTION_FLAG, &no_prefix_caching, NULL, "compute every prompt from its start"},
     {"reasoning-parser", 0, NB_OPTION_STRING, &reasoning_parser, "NAME",
@@ -170,7 +170,7 @@ static int open_engine(server *s, nb_error *err)
                                 .max_num_batched_tokens = (int)max_num_batched_tokens,
                                 .max_waiting = (int)max_waiting,
                                 .n_draft = s->speculation.n_draft,
-                                .n_snapshot = (int)(saved_states < 0 ? max_num_seqs + 32 : saved_states),
+                                .n_snapshot = (int)saved_states,
                                 .snapshot_grid = GRID_TOKENS,
                                 .enable_prefix_caching = !no_prefix_caching};
     if (engine.max_model_len < 2 || engine.max_model_len > longest)
@@ -178,6 +178,19 @@ static int open_engine(server *s, nb_error *err)
                             (long long)longest);
     NB_TRY(page_count(&s->session, engine.max_model_len, &engine.n_page, err));
     return nb_engine_open(s->session.device, s->session.model, &engine, &s->engine, err);
+}
+
+static void announce_memory(const server *s)
+{
+    nb_memory m;
+    nb_engine_stats stats;
+    s->session.device->ops->memory(s->session.device, &m);
+    nb_engine_stats_read(s->engine, &stats);
+    nb_log(NB_LOG_INFO, "memory",
+           "weight_bytes=%lld state_bytes=%lld kv_bytes=%lld scratch_bytes=%lld running_states=%d saved_states=%d "
+           "kv_tokens=%lld",
+           (long long)m.weight_bytes, (long long)m.state_bytes, (long long)m.kv_bytes, (long long)m.scratch_bytes,
+           stats.n_slot - stats.n_slot_saved_most, stats.n_slot_saved_most, (long long)m.n_page * NB_PAGE_TOKENS);
 }
 
 static int open_api(server *s, const char *name, nb_error *err)
@@ -233,6 +246,7 @@ static int open_all(server *s, const char *name, nb_error *err)
     NB_TRY(nb_command_open(name, &session_options, &s->session, err));
     announce_speculation(&s->speculation, s->session.model);
     NB_TRY(open_engine(s, err));
+    announce_memory(s);
     if (nb_chat_open(s->session.text_folder, chat_template, &s->chat, &no_template) != NB_OK) {
         if (chat_template) return nb_error_set(err, NB_ERR_INPUT, "%s", no_template.text);
         nb_log(NB_LOG_WARN, "no chat template: chat requests will be refused", NULL);

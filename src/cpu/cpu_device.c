@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "model/bind.h"
+#include "model/plan.h"
 
 static int add_weight_bytes(void *user, const nb_bound *bound, nb_error *err)
 {
@@ -55,12 +56,34 @@ static int check_reserve(const nb_cpu *cpu, const nb_reserve *r, nb_error *err)
     return NB_OK;
 }
 
-// Pages for all memory that is left, less an eighth for the rest of the system.
+static int64_t slot_bytes_of(const nb_cpu *cpu)
+{
+    return nb_cpu_slot_layout_make(cpu->model).slot_floats * (int64_t)sizeof(float);
+}
+
+static int64_t taken_bytes(nb_cpu *cpu)
+{
+    return cpu->weight_bytes + cpu->limits.n_slot * slot_bytes_of(cpu) + nb_cpu_scratch_estimate(cpu);
+}
+
+// All memory, less an eighth for the rest of the system.
+static int64_t usable_bytes(void)
+{
+    return available_bytes() / 8 * 7;
+}
+
+static void add_saved_states(nb_cpu *cpu)
+{
+    int64_t page_bytes = nb_cpu_cache_page_bytes(cpu->model, cpu->limits.kv);
+    int64_t room = usable_bytes() - taken_bytes(cpu) - cpu->limits.n_page * page_bytes;
+    cpu->limits.n_slot += nb_plan_saved_states(room, slot_bytes_of(cpu), cpu->limits.max_seq);
+}
+
+// Pages for all memory that is left.
 static int fitting_pages(nb_cpu *cpu, nb_error *err)
 {
     int64_t page_bytes = nb_cpu_cache_page_bytes(cpu->model, cpu->limits.kv);
-    int64_t taken = cpu->weight_bytes + nb_cpu_slots_bytes(&cpu->slots) + nb_cpu_scratch_estimate(cpu);
-    int64_t left = available_bytes() / 8 * 7 - taken;
+    int64_t taken = taken_bytes(cpu), left = usable_bytes() - taken;
     // Each thread holds the scores of the longest context.
     int64_t n = left / (page_bytes + nb_threads_count(cpu->team) * NB_PAGE_TOKENS * (int64_t)sizeof(float));
     if (n < 1)
@@ -77,7 +100,8 @@ static int reserve(nb_device *device, const nb_reserve *r, nb_error *err)
     nb_cpu *cpu = (nb_cpu *)device;
     NB_TRY(check_reserve(cpu, r, err));
     cpu->limits = *r;
-    NB_TRY(nb_cpu_slots_open(&cpu->slots, cpu->model, r->n_slot, err));
+    if (r->fit_saved) add_saved_states(cpu);
+    NB_TRY(nb_cpu_slots_open(&cpu->slots, cpu->model, cpu->limits.n_slot, err));
     if (r->n_page == 0) NB_TRY(fitting_pages(cpu, err));
     NB_TRY(nb_cpu_cache_open(&cpu->cache, cpu->model, r->kv, cpu->limits.n_page, r->max_seq, err));
     NB_TRY(nb_cpu_scratch_open(cpu, err));
@@ -103,7 +127,7 @@ static void memory(const nb_device *device, nb_memory *out)
                        .state_bytes = nb_cpu_slots_bytes(&cpu->slots),
                        .scratch_bytes = (int64_t)cpu->scratch.n_byte,
                        .page_bytes = cpu->cache.page_bytes,
-                       .slot_bytes = cpu->slots.layout.slot_floats * (int64_t)sizeof(float),
+                       .slot_bytes = slot_bytes_of(cpu),
                        .n_page = cpu->cache.n_page,
                        .n_slot = cpu->slots.n_slot};
 }

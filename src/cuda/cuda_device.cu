@@ -166,8 +166,7 @@ static void memory(const nb_device *device, nb_memory *out)
     out->total_bytes = (int64_t)total, out->free_bytes = (int64_t)free_bytes;
     out->weight_bytes = d->weights.total, out->kv_bytes = d->kv_bytes, out->state_bytes = d->state_bytes,
     out->scratch_bytes = d->scratch.bytes;
-    out->page_bytes = d->layer_page_bytes * d->n_attention,
-    out->slot_bytes = d->slot_floats * 4 + d->slot_halfs * 2 + nb_cuda_hidden_halfs(d) * 2;
+    out->page_bytes = d->layer_page_bytes * d->n_attention, out->slot_bytes = nb_cuda_slot_bytes(d);
     out->n_page = d->reserve.n_page, out->n_slot = d->reserve.n_slot;
 }
 

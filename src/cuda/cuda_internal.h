@@ -241,4 +241,9 @@ static inline int64_t nb_cuda_hidden_halfs(const nb_cuda *d)
     return d->weights.has_mtp ? (int64_t)NB_JOURNAL_ROWS * d->model->config.hidden_size : 0;
 }
 
+static inline int64_t nb_cuda_slot_bytes(const nb_cuda *d)
+{
+    return d->slot_floats * 4 + d->slot_halfs * 2 + nb_cuda_hidden_halfs(d) * 2;
+}
+
 #endif

@@ -119,16 +119,41 @@ static void count_layers(nb_cuda *d)
     d->slot_floats = d->layer_floats * d->n_deltanet, d->slot_halfs = d->layer_halfs * d->n_deltanet;
 }
 
+// Pages behind all others that only the MTP module's layer has, one a sequence: for keys of proposals.
+static int64_t tail_bytes(const nb_cuda *d)
+{
+    return d->weights.has_mtp ? d->layer_page_bytes * d->reserve.max_seq : 0;
+}
+
+// What may still be reserved.
+static int usable_bytes(const nb_cuda *d, int64_t *out, nb_error *err)
+{
+    size_t free_bytes = 0, total = 0;
+    NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
+    *out = (int64_t)free_bytes - SLACK_BYTES - tail_bytes(d) -
+           (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
+    return NB_OK;
+}
+
+static int add_saved_states(nb_cuda *d, nb_error *err)
+{
+    int64_t usable, slot = nb_cuda_slot_bytes(d), page = d->layer_page_bytes * d->n_attention;
+    NB_TRY(usable_bytes(d, &usable, err));
+    int64_t room = usable - (d->reserve.n_slot + 1) * slot - d->reserve.n_page * page;
+    d->reserve.n_slot += nb_plan_saved_states(room, slot, d->reserve.max_seq);
+    return NB_OK;
+}
+
 static int reserve_states(nb_cuda *d, nb_error *err)
 {
+    if (d->reserve.fit_saved) NB_TRY(add_saved_states(d, err));
     int64_t n = d->reserve.n_slot + 1;
-    d->state_bytes = n * (d->slot_floats * 4 + d->slot_halfs * 2);
+    d->state_bytes = n * nb_cuda_slot_bytes(d);
     NB_TRY(claim((void **)&d->state, n * d->slot_floats * 4 + NB_CUDA_ALIGN, "the state slots", err));
     NB_TRY(claim((void **)&d->ring, n * d->slot_halfs * 2 + NB_CUDA_ALIGN, "the convolution states", err));
     NB_TRY(claim((void **)&d->last_tok, n * 4, "the slots' tokens", err));
     int64_t hidden = n * nb_cuda_hidden_halfs(d) * 2;
     if (hidden) NB_TRY(claim((void **)&d->hidden, hidden, "the slots' hidden states", err));
-    d->state_bytes += hidden;
     d->ledger = (nb_cuda_ledger *)calloc((size_t)n, sizeof *d->ledger);
     d->staged = (nb_cuda_ledger *)calloc((size_t)n, sizeof *d->staged);
     d->plan = (nb_cuda_seq_plan *)calloc((size_t)d->reserve.max_seq, sizeof *d->plan);
@@ -137,20 +162,12 @@ static int reserve_states(nb_cuda *d, nb_error *err)
                : nb_error_set(err, NB_ERR_MEMORY, "no memory for the ledger of %d slots", d->reserve.n_slot);
 }
 
-// Pages behind all others that only the MTP module's layer has, one a sequence: for keys of proposals.
-static int64_t tail_bytes(const nb_cuda *d)
-{
-    return d->weights.has_mtp ? d->layer_page_bytes * d->reserve.max_seq : 0;
-}
-
 static int reserve_pages(nb_cuda *d, nb_error *err)
 {
     int64_t page = d->layer_page_bytes * d->n_attention;
-    size_t free_bytes = 0, total = 0;
-    NB_CUDA_TRY(cudaMemGetInfo(&free_bytes, &total), err);
     if (d->reserve.n_page == 0 && page > 0) {
-        int64_t usable = (int64_t)free_bytes - SLACK_BYTES - tail_bytes(d) -
-                         (int64_t)((double)total * (1 - d->options.gpu_memory_utilization));
+        int64_t usable;
+        NB_TRY(usable_bytes(d, &usable, err));
         int64_t n = usable / page - 1;
         d->reserve.n_page = (int)(n < 0 ? 0 : n > PAGES_MAX ? PAGES_MAX : n);
         if (d->reserve.n_page == 0)
@@ -194,8 +211,8 @@ int nb_cuda_reserve(nb_cuda *d, const nb_reserve *reserve, nb_error *err)
     NB_TRY(claim(&d->scratch.block, c.used, "the activations of a step", err));
     c.block = (uint8_t *)d->scratch.block, c.used = 0;
     carve_scratch(d, &c);
-    NB_TRY(reserve_states(d, err));
     NB_TRY(reserve_flights(d, err));
+    NB_TRY(reserve_states(d, err));
     NB_TRY(reserve_pages(d, err));
     return nb_cuda_single_make(d, err);
 }

@@ -164,11 +164,10 @@ static int check_options(const nb_engine_options *o, const nb_model *model, nb_e
     if (o->n_draft < 0 || o->n_draft > NB_DRAFT_MAX)
         return nb_error_set(err, NB_ERR_INPUT, "%d tokens cannot be drafted at once; at most %d can", o->n_draft,
                             NB_DRAFT_MAX);
-    if (o->max_num_seqs < 1 || o->max_num_batched_tokens < 1 || o->max_waiting < 0 || o->n_page < 0 ||
-        o->n_snapshot < 0)
+    if (o->max_num_seqs < 1 || o->max_num_batched_tokens < 1 || o->max_waiting < 0 || o->n_page < 0)
         return nb_error_set(err, NB_ERR_INPUT,
                             "max_num_seqs and max_num_batched_tokens must be 1 or more, and no size may be negative");
-    bool saves = o->enable_prefix_caching && model->n_deltanet > 0 && o->n_snapshot > 0;
+    bool saves = o->enable_prefix_caching && model->n_deltanet > 0 && o->n_snapshot != 0;
     if (saves && (o->snapshot_grid < 1 || o->snapshot_grid % NB_PAGE_TOKENS != 0))
         return nb_error_set(err, NB_ERR_INPUT, "the distance of saved states is %d tokens; it must be a multiple of %d",
                             o->snapshot_grid, NB_PAGE_TOKENS);
@@ -185,9 +184,9 @@ static nb_scheduler_options scheduler_options(const nb_engine_options *o, const 
         .max_alive = o->max_num_seqs + o->max_waiting,
         .n_draft = o->n_draft,
         .max_tok = o->max_num_batched_tokens > least_tok ? o->max_num_batched_tokens : least_tok,
-        .n_slot = o->max_num_seqs + n_snapshot,
+        .n_slot = o->max_num_seqs + (n_snapshot > 0 ? n_snapshot : 0),
         .snapshot_grid = o->snapshot_grid,
-        .prefix_caching = o->enable_prefix_caching && (model->n_deltanet == 0 || n_snapshot > 0),
+        .prefix_caching = o->enable_prefix_caching && (model->n_deltanet == 0 || n_snapshot != 0),
         .needs_state = model->n_deltanet > 0,
     };
 }
@@ -201,6 +200,7 @@ static int reserve(nb_engine *engine, const nb_engine_options *options, nb_sched
 {
     nb_reserve want = {.kv = options->kv,
                        .n_slot = s->n_slot,
+                       .fit_saved = s->prefix_caching && s->needs_state && options->n_snapshot < 0,
                        .n_page = options->n_page,
                        .max_tok = s->max_tok,
                        .max_seq = s->max_seq,
@@ -208,7 +208,7 @@ static int reserve(nb_engine *engine, const nb_engine_options *options, nb_sched
     NB_TRY(engine->device->ops->reserve(engine->device, &want, err));
     nb_memory memory = {0};
     engine->device->ops->memory(engine->device, &memory);
-    s->n_page = memory.n_page;
+    s->n_page = memory.n_page, s->n_slot = memory.n_slot;
     if (s->n_page < 1) return nb_error_set(err, NB_ERR_MEMORY, "the device has no room for a single KV page");
     int64_t most = (int64_t)s->n_page * NB_PAGE_TOKENS;
     engine->context = options->max_model_len < most ? options->max_model_len : most;
@@ -225,6 +225,7 @@ static void open_parts(nb_engine *engine, const nb_scheduler_options *options)
         engine->flight[i].item = nb_alloc(sizeof(nb_plan_item) * (size_t)options->max_seq);
     engine->stats.n_page = options->n_page;
     engine->stats.n_slot = options->n_slot;
+    engine->stats.n_slot_saved_most = options->n_slot - options->max_seq;
     engine->stats.n_draft = options->n_draft;
     engine->stats.max_model_len = engine->context;
     engine->stats.prefix_caching = options->prefix_caching;

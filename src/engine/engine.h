@@ -67,8 +67,9 @@ typedef struct nb_engine_options {
     int max_waiting;            // queue; over max_num_seqs + max_waiting requests are refused with NB_ERR_LIMIT
     int n_draft;                // tokens drafted per sequence and step, where the device drafts; 0: none
     int n_page;                 // 0: as many as the device can
-    int n_snapshot;             // state slots for the prefix cache, best twice max_num_seqs or more; 0 turns the
-                                // cache off where there are DeltaNet layers; ignored where there are none
+    int n_snapshot;             // state slots for the prefix cache; negative: as many as the device's memory suggests
+                                // (nb_plan_saved_states); 0 turns the cache off where there are DeltaNet layers;
+                                // ignored where there are none
     int snapshot_grid;          // tokens between snapshots inside long prompts, a multiple of NB_PAGE_TOKENS
     bool enable_prefix_caching;
 } nb_engine_options;
@@ -94,6 +95,7 @@ typedef struct nb_engine_stats { // a snapshot; counters only grow
     int n_running, n_waiting;
     int n_page, n_page_free, n_page_indexed; // free + indexed + held by sequences = all
     int n_slot, n_slot_free, n_slot_saved;
+    int n_slot_saved_most;               // slots that sequences never need
     uint64_t n_step, n_step_tok;         // steps, and the tokens they computed
     uint64_t step_by_tok[NB_STEP_SIZES]; // steps of at most 2^i tokens and more than 2^(i-1)
     uint64_t n_prompt_tok, n_cached_tok; // of prompts that are done; how many of them the prefix cache had

@@ -17,9 +17,10 @@ const char *nb_kv_format_name(nb_kv_format kv);
 
 typedef struct nb_reserve {
     nb_kv_format kv;
-    int n_slot;  // state slots: running sequences and saved states
-    int n_page;  // KV pages; 0: as many as the memory allows after everything else
-    int max_tok; // of one batch
+    int n_slot;     // state slots: running sequences and saved states
+    bool fit_saved; // n_slot is without saved states; nb_plan_saved_states says how many the memory allows
+    int n_page;     // KV pages; 0: as many as the memory allows after everything else
+    int max_tok;    // of one batch
     int max_seq;
     int max_row;
 } nb_reserve;

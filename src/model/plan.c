@@ -105,6 +105,27 @@ void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device
     out->max_context = longest_context(plan, model, room, n_seq);
 }
 
+// One state for the prompt of each running sequence and some for conversations that pause, but rather keys and values
+// than states: a quarter of the room at most. Even where that is less than SAVED_USEFUL, which lets a few conversations
+// find their past, pages keep half of it.
+int nb_plan_saved_states(int64_t room, int64_t slot_bytes, int64_t n_seq)
+{
+    enum { SAVED_SPARE = 32, SAVED_USEFUL = 16 };
+    if (slot_bytes == 0) return 0;
+    int64_t most = n_seq + SAVED_SPARE, n = room / 4 / slot_bytes, half = room / 2 / slot_bytes;
+    if (n < SAVED_USEFUL) n = half < SAVED_USEFUL ? half : SAVED_USEFUL;
+    return (int)(n < 1 ? 1 : n < most ? n : most);
+}
+
+void nb_plan_serving_make(const nb_plan *plan, int64_t usable_bytes, int64_t scratch_bytes, int64_t n_seq,
+                          nb_plan_serving *out)
+{
+    int64_t room = usable_bytes - scratch_bytes - plan->weight_bytes_total - n_seq * plan->slot_bytes;
+    *out = (nb_plan_serving){.saved_states = nb_plan_saved_states(room, plan->slot_bytes, n_seq)};
+    room -= out->saved_states * plan->slot_bytes;
+    if (room > 0 && plan->page_bytes > 0) out->kv_tok = room / plan->page_bytes * NB_PAGE_TOKENS;
+}
+
 static const char *const part_names[NB_PART_COUNT] = {"embedding and norms",
                                                       "attention's linears",
                                                       "attention",

@@ -27,6 +27,16 @@ typedef struct nb_plan_fit {
 void nb_plan_fit_make(const nb_plan *plan, const nb_model *model, int64_t device_bytes, int64_t scratch_bytes,
                       int64_t context, int64_t n_seq, nb_plan_fit *out);
 
+// State slots for the prefix cache where nobody asks for a number. `room` is what weights, scratch and the slots of
+// n_seq running sequences leave; KV pages take the rest of it. At least 1 in a model with states (slot_bytes > 0).
+int nb_plan_saved_states(int64_t room, int64_t slot_bytes, int64_t n_seq);
+
+typedef struct nb_plan_serving { // what a server reserves for n_seq running sequences
+    int64_t saved_states, kv_tok;
+} nb_plan_serving;
+void nb_plan_serving_make(const nb_plan *plan, int64_t usable_bytes, int64_t scratch_bytes, int64_t n_seq,
+                          nb_plan_serving *out);
+
 // The parts of a step that are timed apart (`nibble bench --kernels`).
 typedef enum nb_plan_part {
     NB_PART_EMBED,             // embedding, norms

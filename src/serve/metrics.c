@@ -266,6 +266,8 @@ static void write_slots(const nb_metrics *m, const nb_engine_stats *e, nb_buf *o
     nb_buf_printf(out, "%s{%s,state=\"running\"} %d\n", name, m->labels, e->n_slot - e->n_slot_free - e->n_slot_saved);
     nb_buf_printf(out, "%s{%s,state=\"saved\"} %d\n", name, m->labels, e->n_slot_saved);
     nb_buf_printf(out, "%s{%s,state=\"free\"} %d\n", name, m->labels, e->n_slot_free);
+    gauge(m, out, "nibble:saved_states_limit", "Slots beyond those that running sequences may take.",
+          e->n_slot_saved_most);
 }
 
 static void write_drafts(const nb_metrics *m, const nb_engine_stats *e, nb_buf *out)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "model/plan.h"
 #include "support/check.h"
 #include "support/write_safetensors.h"
 
@@ -83,6 +84,9 @@ static void plan_adds_up(void **state)
     assert_int_equal(number(out, "weight_bytes", "total", NULL), 17550048);
     assert_int_equal(number(out, "fit", "needed_bytes", NULL), 17550048 + 1000000 + 4 * (slot + 16 * page));
     assert_int_equal(number(out, "fit", "max_sequences", NULL), (100000000 - 18550048) / (slot + 16 * page));
+    json_int_t room = 90000000 - 18550048 - 4 * slot, saved = number(out, "serve", "saved_states", NULL);
+    assert_int_equal(saved, nb_plan_saved_states(room, slot, 4));
+    assert_int_equal(number(out, "serve", "kv_tokens", NULL), (room - saved * slot) / page * 64);
     json_decref(out);
     char *beyond[] = {(char *)nb_test_path("models/demo"), "--context=1000000000"};
     assert_int_equal(nb_cmd_plan(2, beyond), NB_EXIT_USAGE);

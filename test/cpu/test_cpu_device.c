@@ -80,6 +80,22 @@ static void test_memory_is_told_and_pages_fill_it(void **state)
     device->ops->close(device);
 }
 
+static void saved_states_of_a_small_model_are_one_a_sequence_and_32(void **state)
+{
+    (void)state;
+    nb_error err;
+    nb_device *device;
+    nb_memory m;
+    nb_reserve r = {.n_slot = 8, .fit_saved = true, .n_page = 16, .max_tok = 8, .max_seq = 8, .max_row = 8};
+    nb_test_ok(nb_cpu_open(&(nb_cpu_options){0}, &device, &err), &err);
+    nb_test_ok(device->ops->load(device, nb_demo_get()->model, &err), &err);
+    nb_test_ok(device->ops->reserve(device, &r, &err), &err);
+    device->ops->memory(device, &m);
+    assert_int_equal(m.n_slot, 8 + 8 + 32);
+    assert_int_equal(m.state_bytes, m.n_slot * m.slot_bytes);
+    device->ops->close(device);
+}
+
 static void refuse(nb_drive *d, const char *part)
 {
     nb_error err;
@@ -329,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_life_must_be_in_order),
         cmocka_unit_test(test_too_much_memory_is_an_error),
         cmocka_unit_test(test_memory_is_told_and_pages_fill_it),
+        cmocka_unit_test(saved_states_of_a_small_model_are_one_a_sequence_and_32),
         cmocka_unit_test(test_a_wrong_past_is_refused_and_changes_nothing),
         cmocka_unit_test(test_only_the_last_drafts_can_be_dropped),
         cmocka_unit_test(test_two_steps_may_be_under_way),

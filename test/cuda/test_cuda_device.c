@@ -8,15 +8,32 @@
 #include "support/demo.h"
 #include "support/random_steps.h"
 
-static nb_device *open_gpu(void)
+static nb_device *open_with(nb_reserve r)
 {
     nb_error err;
     nb_device *device;
     if (nb_cuda_open(&(nb_cuda_options){.gpu_memory_utilization = 0.5, .mtp = true}, &device, &err)) skip();
-    nb_reserve r = nb_random_steps_reserve(NB_KV_FP8);
     nb_test_ok(device->ops->load(device, nb_demo_get()->model, &err), &err);
     nb_test_ok(device->ops->reserve(device, &r, &err), &err);
     return device;
+}
+
+static nb_device *open_gpu(void)
+{
+    return open_with(nb_random_steps_reserve(NB_KV_FP8));
+}
+
+static void saved_states_of_a_small_model_are_one_a_sequence_and_32(void **state)
+{
+    (void)state;
+    nb_reserve r = {.kv = NB_KV_FP8, .n_slot = 8, .fit_saved = true, .max_tok = 64, .max_seq = 8, .max_row = 8};
+    nb_device *device = open_with(r);
+    nb_memory m;
+    device->ops->memory(device, &m);
+    assert_int_equal(m.n_slot, 8 + 8 + 32);
+    assert_int_equal(m.state_bytes, (m.n_slot + 1) * m.slot_bytes); // and the padding's
+    assert_true(m.n_page > 0);
+    device->ops->close(device);
 }
 
 static void refused(nb_drive *d, const char *part)
@@ -128,6 +145,7 @@ int main(void)
         cmocka_unit_test(wrong_batches_are_refused_and_change_nothing),
         cmocka_unit_test(a_result_lives_until_the_next_wait),
         cmocka_unit_test(steps_take_no_memory),
+        cmocka_unit_test(saved_states_of_a_small_model_are_one_a_sequence_and_32),
     };
     return nb_test_run("cuda_device", tests);
 }

@@ -301,6 +301,33 @@ static void a_reply_that_stops_is_cached_as_well(void **state)
     bench_close(&b);
 }
 
+static void the_device_decides_how_many_states_are_saved_unless_it_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        int n_deltanet, n_snapshot, n_slot;
+        bool caches;
+    } cases[] = {{1, -1, 80 + 7, true}, {1, 12, 80 + 12, true}, {1, 0, 80, false}, {0, -1, 80, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bench b = bench_of(cases[i].n_deltanet);
+        b.fake.n_saved = 7;
+        b.options.n_snapshot = cases[i].n_snapshot;
+        bench_open(&b);
+        nb_engine_stats s = stats_of(&b);
+        assert_int_equal(s.n_slot, cases[i].n_slot);
+        assert_int_equal(s.n_slot_saved_most, cases[i].n_slot - 80);
+        assert_int_equal(s.prefix_caching, cases[i].caches);
+        bench_close(&b);
+    }
+    bench b = bench_of(1);
+    b.fake.n_saved = 7;
+    b.options.n_snapshot = -1;
+    b.options.enable_prefix_caching = false;
+    bench_open(&b);
+    assert_int_equal(stats_of(&b).n_slot, 80);
+    bench_close(&b);
+}
+
 static void preemption_changes_nothing(void **state)
 {
     (void)state;
@@ -772,6 +799,7 @@ int main(void)
         cmocka_unit_test(a_prefix_hit_changes_nothing_but_the_work),
         cmocka_unit_test(a_second_turn_computes_only_what_is_new),
         cmocka_unit_test(a_reply_that_stops_is_cached_as_well),
+        cmocka_unit_test(the_device_decides_how_many_states_are_saved_unless_it_is_said),
         cmocka_unit_test(preemption_changes_nothing),
         cmocka_unit_test(cancelled_neighbours_change_nothing),
         cmocka_unit_test(events_say_when_waiting_ended),

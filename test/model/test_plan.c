@@ -137,6 +137,73 @@ static void fit_is_exact_at_its_own_answers(void **state)
     close_planned(p);
 }
 
+enum { SLOT = 1000, N_SEQ = 64, MOST = N_SEQ + 32, USEFUL = 16 };
+
+static void saved_states_are_one_a_sequence_and_32_where_memory_is_ample(void **state)
+{
+    (void)state;
+    assert_int_equal(nb_plan_saved_states(4 * MOST * SLOT, SLOT, N_SEQ), MOST);
+    assert_int_equal(nb_plan_saved_states(INT64_C(1) << 50, SLOT, N_SEQ), MOST);
+}
+
+static void saved_states_take_at_most_a_quarter_of_the_room(void **state)
+{
+    (void)state;
+    assert_int_equal(nb_plan_saved_states(4 * MOST * SLOT - 1, SLOT, N_SEQ), MOST - 1);
+    assert_int_equal(nb_plan_saved_states(4 * USEFUL * SLOT, SLOT, N_SEQ), USEFUL);
+}
+
+static void sixteen_states_are_saved_as_long_as_pages_keep_half_of_the_room(void **state)
+{
+    (void)state;
+    assert_int_equal(nb_plan_saved_states(4 * USEFUL * SLOT - 1, SLOT, N_SEQ), USEFUL);
+    assert_int_equal(nb_plan_saved_states(2 * USEFUL * SLOT, SLOT, N_SEQ), USEFUL);
+    assert_int_equal(nb_plan_saved_states(2 * USEFUL * SLOT - 1, SLOT, N_SEQ), USEFUL - 1);
+}
+
+static void one_state_is_saved_even_without_room(void **state)
+{
+    (void)state;
+    assert_int_equal(nb_plan_saved_states(SLOT, SLOT, N_SEQ), 1);
+    assert_int_equal(nb_plan_saved_states(0, SLOT, N_SEQ), 1);
+    assert_int_equal(nb_plan_saved_states(-1000 * SLOT, SLOT, N_SEQ), 1);
+}
+
+static void a_model_without_states_saves_none(void **state)
+{
+    (void)state;
+    assert_int_equal(nb_plan_saved_states(INT64_C(1) << 40, 0, N_SEQ), 0);
+}
+
+static void more_room_never_saves_fewer_states(void **state)
+{
+    (void)state;
+    for (int64_t room = -SLOT, last = 0; room < 5 * MOST * SLOT; room += SLOT / 2) {
+        int64_t n = nb_plan_saved_states(room, SLOT, N_SEQ);
+        assert_true(n >= last);
+        last = n;
+    }
+}
+
+static void a_card_of_80_gb_keeps_most_of_its_room_for_keys_and_values(void **state)
+{
+    (void)state;
+    planned p = plan_of("configs/nvidia--Qwen3.6-35B-A3B-NVFP4", NB_KV_FP8);
+    int64_t usable = INT64_C(72000000000), scratch = INT64_C(2000000000);
+    nb_plan_serving many, few;
+    nb_plan_serving_make(&p.plan, usable, scratch, 256, &many);
+    nb_plan_serving_make(&p.plan, usable, scratch, 64, &few);
+    assert_in_range(many.saved_states, 55, 65);
+    assert_true(many.kv_tok > 1400000);
+    assert_int_equal(few.saved_states, 64 + 32);
+    int64_t taken = p.plan.weight_bytes_total + scratch + (256 + many.saved_states) * p.plan.slot_bytes +
+                    many.kv_tok / NB_PAGE_TOKENS * p.plan.page_bytes;
+    assert_true(taken <= usable && usable - taken < p.plan.page_bytes);
+    nb_plan_serving_make(&p.plan, p.plan.weight_bytes_total, scratch, 1, &few);
+    assert_int_equal(few.kv_tok, 0);
+    close_planned(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +213,13 @@ int main(void)
         cmocka_unit_test(kv_and_slots_follow_the_layers),
         cmocka_unit_test(other_releases_have_their_sizes),
         cmocka_unit_test(fit_is_exact_at_its_own_answers),
+        cmocka_unit_test(saved_states_are_one_a_sequence_and_32_where_memory_is_ample),
+        cmocka_unit_test(saved_states_take_at_most_a_quarter_of_the_room),
+        cmocka_unit_test(sixteen_states_are_saved_as_long_as_pages_keep_half_of_the_room),
+        cmocka_unit_test(one_state_is_saved_even_without_room),
+        cmocka_unit_test(a_model_without_states_saves_none),
+        cmocka_unit_test(more_room_never_saves_fewer_states),
+        cmocka_unit_test(a_card_of_80_gb_keeps_most_of_its_room_for_keys_and_values),
     };
     return nb_test_run("model/plan", tests);
 }

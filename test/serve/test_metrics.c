@@ -13,6 +13,7 @@ static const nb_engine_stats stats = {.n_running = 3,
                                       .n_slot = 10,
                                       .n_slot_free = 1,
                                       .n_slot_saved = 6,
+                                      .n_slot_saved_most = 7,
                                       .n_page_free = 40,
                                       .n_page_indexed = 35,
                                       .n_prompt_tok = 1234,
@@ -52,6 +53,7 @@ static void the_engine_s_numbers_are_shown(void **state)
     expect_line(&text, "vllm:prompt_tokens_cached_total{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 234\n");
     expect_line(&text, "source=\"local_compute\"} 1000\n");
     expect_line(&text, "nibble:state_slots{engine=\"0\",model_name=\"org/\\\"name\\\"\",state=\"running\"} 3\n");
+    expect_line(&text, "nibble:saved_states_limit{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 7\n");
     expect_line(&text, "source=\"local_cache_hit\"} 234\n");
     expect_line(&text, "nibble:http_slow_readers_total{engine=\"0\",model_name=\"org/\\\"name\\\"\"} 9\n");
     nb_buf_drop(&text);

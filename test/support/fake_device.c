@@ -358,14 +358,15 @@ static int fake_reserve(nb_device *device, const nb_reserve *reserve, nb_error *
     free_arrays(f);
     f->reserve = *reserve;
     if (f->reserve.n_page == 0) f->reserve.n_page = f->options.n_page;
+    if (f->reserve.fit_saved) f->reserve.n_slot += f->options.n_saved;
     f->page = calloc((size_t)f->reserve.n_page, sizeof(f->page[0]));
-    f->slot = calloc((size_t)reserve->n_slot, sizeof(slot));
+    f->slot = calloc((size_t)f->reserve.n_slot, sizeof(slot));
     f->seq_hash = calloc((size_t)reserve->max_tok, sizeof(uint64_t));
     for (int i = 0; i < N_RESULT; i++) {
         f->row[i] = calloc((size_t)reserve->max_row, sizeof(nb_row_result));
         f->proposal[i] = calloc((size_t)reserve->max_seq, sizeof(f->proposal[i][0]));
     }
-    for (int i = 0; i < reserve->n_slot; i++) f->slot[i] = (slot){.n_absorbed = -1, .drawn_step = -1};
+    for (int i = 0; i < f->reserve.n_slot; i++) f->slot[i] = (slot){.n_absorbed = -1, .drawn_step = -1};
     return NB_OK;
 }
 

@@ -15,6 +15,7 @@
 typedef struct nb_fake_options {
     int vocab_size;
     int n_page;       // given when the engine asks for as many as possible
+    int n_saved;      // states given when the engine leaves their number to the device
     bool verify;      // off: only enough is done to draw tokens, for benchmarks
     bool needs_state; // off: like a model without DeltaNet layers, slots hold the last token only
     bool drafts;      // proposes drafts where they are asked for; two of three are what it will draw
