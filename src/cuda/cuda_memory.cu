@@ -137,7 +137,7 @@ static int usable_bytes(const nb_cuda *d, int64_t *out, nb_error *err)
 
 static int add_saved_states(nb_cuda *d, nb_error *err)
 {
-    int64_t usable, slot = nb_cuda_slot_bytes(d), page = d->layer_page_bytes * d->n_attention;
+    int64_t usable = 0, slot = nb_cuda_slot_bytes(d), page = d->layer_page_bytes * d->n_attention;
     NB_TRY(usable_bytes(d, &usable, err));
     int64_t room = usable - (d->reserve.n_slot + 1) * slot - d->reserve.n_page * page;
     d->reserve.n_slot += nb_plan_saved_states(room, slot, d->reserve.max_seq);
@@ -166,7 +166,7 @@ static int reserve_pages(nb_cuda *d, nb_error *err)
 {
     int64_t page = d->layer_page_bytes * d->n_attention;
     if (d->reserve.n_page == 0 && page > 0) {
-        int64_t usable;
+        int64_t usable = 0;
         NB_TRY(usable_bytes(d, &usable, err));
         int64_t n = usable / page - 1;
         d->reserve.n_page = (int)(n < 0 ? 0 : n > PAGES_MAX ? PAGES_MAX : n);
