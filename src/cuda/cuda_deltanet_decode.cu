@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(THREADS, 2)
     nb_touch(p);
     nb_touch(g);
     nb_gdn_item now = nb_gdn_open<W>(p, item), next = now;
-    nb_gdn_fetch_state<W>(p, now, st);
+    nb_gdn_fetch_state<W>(p, now, st, threadIdx.x);
     float4 w = GATED ? __ldg((const float4 *)(g.norm + at)) : make_float4(0, 0, 0, 0);
     nb_grid_wait();
     nb_gdn_fetch_input<W>(p, &now, st);
@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(THREADS, 2)
         following = next_item(item, n_run);
         if (following < n_item) {
             next = nb_gdn_open<W>(p, following);
-            nb_gdn_fetch_state<W>(p, next, st + (parity ^ 1)), nb_gdn_fetch_input<W>(p, &next, st + (parity ^ 1));
+            nb_gdn_fetch_state<W>(p, next, st + (parity ^ 1), threadIdx.x),
+                nb_gdn_fetch_input<W>(p, &next, st + (parity ^ 1));
             asm volatile("cp.async.commit_group;");
             asm volatile("cp.async.wait_group 1;" ::: "memory");
         } else {

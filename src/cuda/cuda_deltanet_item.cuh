@@ -38,8 +38,9 @@ template <int W> __device__ __forceinline__ nb_gdn_item nb_gdn_open(const nb_cud
 {
     constexpr int slices = NB_GDN_DIM / W;
     nb_gdn_item i;
-    i.seq = p.seq[item / slices / p.n_value_head];
-    i.head = item / slices % p.n_value_head, i.column = item % slices * W;
+    int seq = item / slices / p.n_value_head;
+    i.seq = p.seq[seq];
+    i.head = item / slices - seq * p.n_value_head, i.column = item % slices * W;
     i.key = i.head / (p.n_value_head / p.n_key_head) * NB_GDN_DIM;
     i.A_log = __ldg(p.A_log + i.head), i.dt_bias = __ldg(p.dt_bias + i.head);
     return i;
@@ -59,36 +60,54 @@ __device__ __forceinline__ float *nb_gdn_journal(const nb_cuda_gdn &p, const nb_
     return p.journal + i.seq.slot * p.slot_floats + (int64_t)i.head * NB_JOURNAL_ROWS * NB_GDN_JOURNAL_FLOATS;
 }
 
-// Everything but the step's own inputs: may run before the dependency is waited for.
+// S of an item, by rows of W: a thread's parts lie at constant distances from its first, for this is most of what an
+// item copies.
 template <int W>
-__device__ inline void nb_gdn_fetch_state(const nb_cuda_gdn &p, const nb_gdn_item &i, nb_gdn_stage<W> *st)
+__device__ __forceinline__ void nb_gdn_fetch_s(const nb_cuda_gdn &p, const nb_gdn_item &i, nb_gdn_stage<W> *st,
+                                               int thread)
 {
-    int thread = threadIdx.x;
-    asm volatile("" : "+r"(thread)); // where it copies is not kept in registers from layer to layer
-    constexpr int row = W / 4, channels = nb_gdn_stage<W>::n_channel;
-    const float *state = p.state + i.seq.slot * p.slot_floats + (int64_t)i.head * NB_GDN_DIM * NB_GDN_DIM + i.column;
-    const float *journal = nb_gdn_journal(p, i);
-    const uint16_t *ring = p.ring + i.seq.slot * p.slot_halfs;
-    int n_channel = (2 * p.n_key_head + p.n_value_head) * NB_GDN_DIM, n_row = i.seq.n_keep;
-    bool empty = i.seq.n_past == i.seq.n_keep;
+    constexpr int row = W / 4, step = NB_GDN_THREADS / row; // threads of a row; rows at a time
+    int r = thread / row, c = thread % row * 4;
+    const float *from =
+        p.state + i.seq.slot * p.slot_floats + ((int64_t)i.head * NB_GDN_DIM + r) * NB_GDN_DIM + i.column + c;
+    float *to = &st->s[r][c];
+    if (i.seq.n_past == i.seq.n_keep) { // all of it is in the journal
 #pragma unroll
-    for (int j = thread; j < NB_GDN_DIM * row; j += NB_GDN_THREADS) {
-        float *to = &st->s[j / row][j % row * 4];
-        if (empty)
-            *(float4 *)to = make_float4(0, 0, 0, 0);
-        else
-            nb_copy_16(to, state + j / row * NB_GDN_DIM + j % row * 4);
+        for (int k = 0; k < NB_GDN_DIM / step; k++) *(float4 *)(to + k * step * W) = make_float4(0, 0, 0, 0);
+        return;
     }
-#pragma unroll 1
-    for (int j = thread; j < n_row * NB_GDN_DIM / 4; j += NB_GDN_THREADS)
-        nb_copy_16(&st->rows_k[0][j * 4],
-                   journal + j / (NB_GDN_DIM / 4) * NB_GDN_JOURNAL_FLOATS + j % (NB_GDN_DIM / 4) * 4);
-#pragma unroll 1
-    for (int j = thread; j < n_row * row; j += NB_GDN_THREADS)
-        nb_copy_16(&st->rows_u[0][j * 4],
-                   journal + j / row * NB_GDN_JOURNAL_FLOATS + NB_GDN_DIM + i.column + j % row * 4);
-    if (thread < n_row) nb_copy_4(&st->rows_g[thread], journal + thread * NB_GDN_JOURNAL_FLOATS + 2 * NB_GDN_DIM);
-#pragma unroll 1
+#pragma unroll
+    for (int k = 0; k < NB_GDN_DIM / step; k++) nb_copy_16(to + k * step * W, from + k * step * NB_GDN_DIM);
+}
+
+// The journal's rows of k, u and g.
+template <int W>
+__device__ __forceinline__ void nb_gdn_fetch_journal(const nb_cuda_gdn &p, const nb_gdn_item &i, nb_gdn_stage<W> *st,
+                                                     int thread)
+{
+    constexpr int k_row = NB_GDN_DIM / 4, k_step = NB_GDN_THREADS / k_row, u_row = W / 4;
+    static_assert(NB_JOURNAL_ROWS * u_row <= NB_GDN_THREADS && NB_JOURNAL_ROWS % k_step == 0, "a row of u a thread");
+    const float *journal = nb_gdn_journal(p, i);
+    int r = thread / k_row, c = thread % k_row * 4, n_row = i.seq.n_keep;
+#pragma unroll
+    for (int k = 0; k < NB_JOURNAL_ROWS; k += k_step)
+        if (r + k < n_row) nb_copy_16(&st->rows_k[r + k][c], journal + (r + k) * NB_GDN_JOURNAL_FLOATS + c);
+    r = thread / u_row, c = thread % u_row * 4;
+    if (r < n_row) nb_copy_16(&st->rows_u[r][c], journal + r * NB_GDN_JOURNAL_FLOATS + NB_GDN_DIM + i.column + c);
+    r = thread;
+    if (r < n_row) nb_copy_4(&st->rows_g[r], journal + r * NB_GDN_JOURNAL_FLOATS + 2 * NB_GDN_DIM);
+}
+
+// Everything but the step's own inputs, by thread `thread` of the block: may run before the dependency is waited for.
+template <int W>
+__device__ inline void nb_gdn_fetch_state(const nb_cuda_gdn &p, const nb_gdn_item &i, nb_gdn_stage<W> *st, int thread)
+{
+    constexpr int channels = nb_gdn_stage<W>::n_channel;
+    const uint16_t *ring = p.ring + i.seq.slot * p.slot_halfs;
+    int n_channel = (2 * p.n_key_head + p.n_value_head) * NB_GDN_DIM;
+    nb_gdn_fetch_s(p, i, st, thread);
+    nb_gdn_fetch_journal(p, i, st, thread);
+#pragma unroll
     for (int c = thread; c < channels; c += NB_GDN_THREADS)
         nb_copy_16(&st->conv[c], p.conv1d + nb_gdn_channel<W>(p, i, c) * NB_GDN_KERNEL);
     if (thread < NB_GDN_PAST * channels / 8) {

@@ -202,7 +202,9 @@ __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh
 {
     if (l.kind == NB_LAYER_FULL_ATTENTION || (int)blockIdx.x >= p.gdn.n_value_head * (NB_GDN_DIM / 32)) return;
     nb_cuda_gdn g = gdn_of(p, l, &sh->gdn_seq);
-    nb_gdn_fetch_state<32>(g, nb_gdn_open<32>(g, blockIdx.x), &sh->annex.mixer.delta.stage);
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread)); // where it copies is not kept in registers from layer to layer
+    nb_gdn_fetch_state<32>(g, nb_gdn_open<32>(g, blockIdx.x), &sh->annex.mixer.delta.stage, thread);
     asm volatile("cp.async.commit_group;");
 }
 
