@@ -255,6 +255,7 @@ __device__ static void open_barriers(const nb_single_args &p, nb_single_shared *
         for (int i = 0; i < NB_SINGLE_DEPTH + NB_SINGLE_ANNEX; i++) nb_barrier_init(&sh->full[i], 1);
         for (int i = 0; i < NB_SINGLE_DEPTH; i++) nb_barrier_init(&sh->empty[i], WARPS);
         nb_barrier_init(&sh->piece, 1), nb_barrier_init(&sh->gate_read, WARPS), nb_barrier_init(&sh->down_read, WARPS);
+        nb_barrier_init(&sh->annex_read, 1);
         for (int i = 0; i < NB_SINGLE_GATE_MAX; i++) nb_barrier_init(&sh->gate_full[i], 1);
         nb_barrier_init(&sh->down_full, p.route.top_k + p.route.has_shared);
         nb_barrier_init_done();
@@ -301,7 +302,10 @@ __device__ __forceinline__ static void run_layers(const nb_single_args &p, nb_si
                 nb_single_leave_annex(&at);
             }
             product(&at, sh, m, stage ? 1 : gdn ? 2 : 3, p.output[stage ? (int)NB_SINGLE_STAGE_OUT : !gdn], epoch);
-            if (stage == 0) nb_single_arrive(&barrier), prefetch_router(p, l);
+            if (stage != 0) continue;
+            nb_single_arrive(&barrier);
+            if (threadIdx.x == 0) nb_barrier_arrive(&sh->annex_read); // for all warps, which have met since
+            prefetch_router(p, l);
         }
         thin<4> router = thin_open<4>(&l.router, &l.shared_gate, l.has_shared, blockIdx.x);
         norm_input(p, sh, p.mixed, epoch, load_norm(p, l.post_attention_layernorm), 1.0f);

@@ -3,8 +3,9 @@
 //
 // Static weights come in stages of up to 32 slots of a row tile, in the order of their use. Most go through the ring.
 // It is full when a layer begins, and the layer's next stages go to the annex: memory that the experts' weights of the
-// layer before have left and that the layer's own will not want before they are chosen. What is wanted later only comes
-// piece by piece, since a long queue at the memory would delay the blocks' words to each other.
+// layer before have left and that the layer's own will not want before they are chosen. The shared expert is no choice:
+// its weights come as soon as the annex has been read, behind what the second product wants. What is wanted later only
+// comes piece by piece, since a long queue at the memory would delay the blocks' words to each other.
 #ifndef NB_CUDA_SINGLE_CUH
 #define NB_CUDA_SINGLE_CUH
 
@@ -46,7 +47,9 @@ typedef struct nb_single_delta {
     nb_gdn_workspace work;
 } nb_single_delta;
 
-typedef struct nb_single_experts { // the chosen ones' weights: row tiles of gate and up, one of down of all groups
+// The chosen ones' weights: row tiles of gate and up, the block's first one last, since it may be the shared expert's
+// and come while the mixer is at work; one of down of all groups, the shared expert's first.
+typedef struct nb_single_experts {
     uint8_t gate[NB_SINGLE_GATE_MAX][NB_SINGLE_GATE_BYTES];
     uint8_t down[NB_SINGLE_DOWN_BYTES];
 } nb_single_experts;
@@ -89,7 +92,10 @@ typedef struct nb_single_shared {
     uint64_t full[NB_SINGLE_DEPTH + NB_SINGLE_ANNEX], empty[NB_SINGLE_DEPTH], gate_full[NB_SINGLE_GATE_MAX], down_full;
     uint64_t piece;                // of what comes piece by piece
     uint64_t gate_read, down_read; // by all warps: the annex is free up to NB_SINGLE_ANNEX_GATE; as a whole
+    uint64_t annex_read;           // by all warps, in the layer's first product
 } nb_single_shared;
+static_assert((NB_SINGLE_GATE_MAX - 1) * NB_SINGLE_GATE_BYTES >= sizeof(nb_single_mixer),
+              "the shared expert's weights lie behind the mixer");
 static_assert(NB_SINGLE_REGISTERS_FEEDER + 2 * NB_SINGLE_REGISTERS <=
                   3 * nb_registers_launched(NB_SINGLE_THREADS + NB_WARPGROUP),
               "setmaxnreg waits");
@@ -169,6 +175,12 @@ __device__ __forceinline__ void nb_single_begin_layer(nb_single_place *at, int l
     at->unit = 0, at->layer = layer;
 }
 
+// Where the block's i-th row tile of gate and up lies.
+__device__ __forceinline__ uint8_t *nb_single_gate(nb_single_shared *sh, int i)
+{
+    return sh->experts.gate[NB_SINGLE_GATE_MAX - 1 - i];
+}
+
 // The layer's second product goes through the ring alone.
 __device__ __forceinline__ void nb_single_leave_annex(nb_single_place *at)
 {
@@ -195,12 +207,20 @@ __device__ inline int nb_single_claim(nb_single_shared *sh, nb_single_place *at)
     return stage;
 }
 
-// n slots of a strand.
+// n slots of a row tile, whose scales lie in shared memory `scales_at` bytes behind its data.
 typedef struct nb_single_part {
     const uint4 *data;
     const uint32_t *scale; // or NULL
-    int n;
+    int n, scales_at;
 } nb_single_part;
+
+// Slots `slot` .. slot + n - 1 of a matrix that has slots of 1 KiB behind each other.
+__device__ __forceinline__ nb_single_part nb_single_part_of(const uint4 *data, const uint32_t *scale, int kind,
+                                                            int64_t slot, int n, int scales_at)
+{
+    return {data + slot * (NB_SINGLE_SLOT_BYTES / 16),
+            kind == NB_KIND_NVFP4 ? scale + slot * (NB_SINGLE_SCALE_BYTES / 4) : NULL, n, scales_at};
+}
 
 __device__ inline void nb_single_copy(uint8_t *to, const nb_single_part &p, int first, int n, uint64_t *full)
 {
@@ -208,24 +228,52 @@ __device__ inline void nb_single_copy(uint8_t *to, const nb_single_part &p, int 
     nb_copy_weights(to + first * NB_SINGLE_SLOT_BYTES, p.data + first * (NB_SINGLE_SLOT_BYTES / 16),
                     n * NB_SINGLE_SLOT_BYTES, full);
     if (p.scale)
-        nb_copy_weights(to + NB_SINGLE_SCALES_AT + first * NB_SINGLE_SCALE_BYTES,
+        nb_copy_weights(to + p.scales_at + first * NB_SINGLE_SCALE_BYTES,
                         p.scale + first * (NB_SINGLE_SCALE_BYTES / 4), n * NB_SINGLE_SCALE_BYTES, full);
 }
 
-// Fills a stage, one piece behind the other. parity: of the pieces' barrier.
-__device__ inline void nb_single_trickle(nb_single_shared *sh, int stage, const nb_single_part &p, int *parity)
+// One piece behind the other, then one arrival at `full`. parity: of the pieces' barrier.
+__device__ inline void nb_single_trickle(nb_single_shared *sh, uint8_t *to, const nb_single_part &p, uint64_t *full,
+                                         int *parity)
 {
-    uint8_t *to = nb_single_stage(sh, stage);
 #pragma unroll 1
     for (int i = 0; i < p.n; i += NB_SINGLE_PIECE, *parity ^= 1) {
         nb_single_copy(to, p, i, min((int)NB_SINGLE_PIECE, p.n - i), &sh->piece);
         nb_barrier_wait(&sh->piece, *parity);
     }
-    nb_barrier_arrive(&sh->full[stage]);
+    nb_barrier_arrive(full);
 }
 
-// The ring's feeder, one thread: all static matrices in order, the row tiles of this block. A layer has two products;
-// what is wanted of the first one behind the annex is wanted at once.
+// Slots of a row tile.
+__device__ __forceinline__ int nb_single_slot_count(const nb_cuda_matrix &m)
+{
+    return m.kind == NB_KIND_BF16 ? 2 * m.n_k_tile : m.kind == NB_KIND_NVFP4 ? m.n_k_tile / 2 : m.n_k_tile;
+}
+
+// The block's first row tile of an expert's matrix, if it has one: the scales directly behind the data.
+__device__ inline void nb_single_feed_expert(nb_single_shared *sh, const nb_cuda_matrix &m, uint8_t *to, uint64_t *full,
+                                             int *parity)
+{
+    int n = nb_single_slot_count(m), row_tile = blockIdx.x;
+    if (row_tile >= m.n_row_tile) return;
+    nb_single_trickle(
+        sh, to, nb_single_part_of(m.data, m.scale, m.kind, (int64_t)row_tile * n, n, n * NB_SINGLE_SLOT_BYTES), full,
+        parity);
+}
+
+// The shared expert's part of the block, when all warps have read the annex and so have left the experts of the layer
+// before. No fence as in route(): nothing but copies has written where it lies. The annex was only read there, as
+// experts' weights are, and the mixer ends before it.
+__device__ inline void nb_single_feed_shared(nb_single_shared *sh, int i_layer, int *parity)
+{
+    const nb_cuda_layer &l = sh->layer[i_layer & 1];
+    nb_barrier_wait(&sh->annex_read, i_layer & 1);
+    nb_single_feed_expert(sh, l.shared_gate_up, nb_single_gate(sh, 0), &sh->gate_full[0], parity);
+    nb_single_feed_expert(sh, l.shared_down, sh->experts.down, &sh->down_full, parity);
+}
+
+// The feeder, one thread: all static matrices in order, the row tiles of this block. A layer has two products, the
+// second one of a single matrix; what is wanted of the first one behind the annex is wanted at once.
 __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared *sh)
 {
     nb_single_strand next = p.strand[0];
@@ -248,16 +296,16 @@ __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared 
 #pragma unroll 1
             for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_SLOTS) {
                 int64_t from = (int64_t)(row_tile - s.first) * s.n_slot + slot;
-                nb_single_part part = {s.data + from * (NB_SINGLE_SLOT_BYTES / 16),
-                                       s.kind == NB_KIND_NVFP4 ? s.scale + from * (NB_SINGLE_SCALE_BYTES / 4) : NULL,
-                                       min((int)NB_SINGLE_SLOTS, s.n_slot - slot)};
+                nb_single_part part = nb_single_part_of(s.data, s.scale, s.kind, from,
+                                                        min((int)NB_SINGLE_SLOTS, s.n_slot - slot), NB_SINGLE_SCALES_AT);
                 bool urgent = n_product % 2 == 1 && at.unit >= NB_SINGLE_DEPTH + NB_SINGLE_ANNEX;
                 int stage = nb_single_claim(sh, &at);
                 if (urgent)
                     nb_single_copy(nb_single_stage(sh, stage), part, 0, part.n, &sh->full[stage]);
                 else
-                    nb_single_trickle(sh, stage, part, &parity);
+                    nb_single_trickle(sh, nb_single_stage(sh, stage), part, &sh->full[stage], &parity);
             }
+        if (n_product % 2 == 0 && p.route.has_shared) nb_single_feed_shared(sh, at.layer, &parity);
     }
 }
 
@@ -397,8 +445,7 @@ __device__ __forceinline__ void nb_single_slots(float acc[2][4], const nb_cuda_m
 __device__ __forceinline__ void nb_single_row_tile(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix &m,
                                                    int row_tile, float *red)
 {
-    int kind = m.kind;
-    int n_slot = kind == NB_KIND_BF16 ? 2 * m.n_k_tile : kind == NB_KIND_NVFP4 ? m.n_k_tile / 2 : m.n_k_tile;
+    int kind = m.kind, n_slot = nb_single_slot_count(m);
     float acc[2][4] = {};
 #pragma unroll 1
     for (int first = 0; first < n_slot; first += NB_SINGLE_SLOTS) {

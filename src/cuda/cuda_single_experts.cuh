@@ -99,7 +99,8 @@ __device__ __forceinline__ static int n_gate_tile(const nb_single_args &p, const
 }
 
 // Begins the i-th copy of the chosen experts' weights, by one warp: a row tile of gate and up, behind the last one
-// down's of all groups. Few at a time, so that the first comes first.
+// down's of all groups. Few at a time, so that the first comes first. What nb_single_feed_shared() brings is left out:
+// of the shared expert, down and the block's first row tile.
 template <int KIND>
 __device__ static void copy_experts(const nb_single_args &p, nb_single_shared *sh, const nb_cuda_layer &l, int i)
 {
@@ -110,15 +111,16 @@ __device__ static void copy_experts(const nb_single_args &p, nb_single_shared *s
     if (i > n_mine || group >= p.route.top_k + p.route.has_shared) return;
     int64_t e = sh->index[group];
     bool shared = e == p.route.n_expert;
+    if (shared && (i == 0 || i == n_mine)) return;
     if (i < n_mine) {
         if (lane != 0) return;
         nb_barrier_expect(&sh->gate_full[i], tile_bytes<KIND>(x.gate_up));
-        copy_tile<KIND>(sh->experts.gate[i], shared ? l.shared_gate_up : x.gate_up, shared ? 0 : e * x.gate_up_data,
+        copy_tile<KIND>(nb_single_gate(sh, i), shared ? l.shared_gate_up : x.gate_up, shared ? 0 : e * x.gate_up_data,
                         shared ? 0 : e * x.gate_up_scale, q % n_tile, &sh->gate_full[i]);
     } else if (down_tile < x.down.n_row_tile) {
         nb_barrier_expect(&sh->down_full, tile_bytes<KIND>(x.down));
-        copy_tile<KIND>(sh->experts.down + group * tile_bytes<KIND>(x.down), shared ? l.shared_down : x.down,
-                        shared ? 0 : e * x.down_data, shared ? 0 : e * x.down_scale, down_tile, &sh->down_full);
+        copy_tile<KIND>(sh->experts.down + group * tile_bytes<KIND>(x.down), x.down, e * x.down_data,
+                        e * x.down_scale, down_tile, &sh->down_full);
     }
 }
 
@@ -169,8 +171,8 @@ __device__ static void gate_up(const nb_single_args &p, nb_single_shared *sh, co
         for (int u = warp; u < n_piece; u += 2 * WARPS) {
             nb_single_piece<KIND> a, b;
             bool two = u + WARPS < n_piece;
-            read_piece<KIND>(&a, x.gate_up, sh->experts.gate[i], sh->x[1], u, true);
-            read_piece<KIND>(&b, x.gate_up, sh->experts.gate[i], sh->x[1], two ? u + WARPS : u, two);
+            read_piece<KIND>(&a, x.gate_up, nb_single_gate(sh, i), sh->x[1], u, true);
+            read_piece<KIND>(&b, x.gate_up, nb_single_gate(sh, i), sh->x[1], two ? u + WARPS : u, two);
             nb_single_multiply<KIND>(y[0], a), nb_single_multiply<KIND>(y[1], b);
         }
 #pragma unroll
