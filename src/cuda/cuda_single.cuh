@@ -228,8 +228,8 @@ __device__ inline void nb_single_copy(uint8_t *to, const nb_single_part &p, int 
     nb_copy_weights(to + first * NB_SINGLE_SLOT_BYTES, p.data + first * (NB_SINGLE_SLOT_BYTES / 16),
                     n * NB_SINGLE_SLOT_BYTES, full);
     if (p.scale)
-        nb_copy_weights(to + p.scales_at + first * NB_SINGLE_SCALE_BYTES,
-                        p.scale + first * (NB_SINGLE_SCALE_BYTES / 4), n * NB_SINGLE_SCALE_BYTES, full);
+        nb_copy_weights(to + p.scales_at + first * NB_SINGLE_SCALE_BYTES, p.scale + first * (NB_SINGLE_SCALE_BYTES / 4),
+                        n * NB_SINGLE_SCALE_BYTES, full);
 }
 
 // One piece behind the other, then one arrival at `full`. parity: of the pieces' barrier.
@@ -256,9 +256,9 @@ __device__ inline void nb_single_feed_expert(nb_single_shared *sh, const nb_cuda
 {
     int n = nb_single_slot_count(m), row_tile = blockIdx.x;
     if (row_tile >= m.n_row_tile) return;
-    nb_single_trickle(
-        sh, to, nb_single_part_of(m.data, m.scale, m.kind, (int64_t)row_tile * n, n, n * NB_SINGLE_SLOT_BYTES), full,
-        parity);
+    nb_single_trickle(sh, to,
+                      nb_single_part_of(m.data, m.scale, m.kind, (int64_t)row_tile * n, n, n * NB_SINGLE_SLOT_BYTES),
+                      full, parity);
 }
 
 // The shared expert's part of the block, when all warps have read the annex and so have left the experts of the layer
@@ -296,8 +296,8 @@ __device__ inline void nb_single_feed(const nb_single_args &p, nb_single_shared 
 #pragma unroll 1
             for (int slot = 0; slot < s.n_slot; slot += NB_SINGLE_SLOTS) {
                 int64_t from = (int64_t)(row_tile - s.first) * s.n_slot + slot;
-                nb_single_part part = nb_single_part_of(s.data, s.scale, s.kind, from,
-                                                        min((int)NB_SINGLE_SLOTS, s.n_slot - slot), NB_SINGLE_SCALES_AT);
+                nb_single_part part = nb_single_part_of(
+                    s.data, s.scale, s.kind, from, min((int)NB_SINGLE_SLOTS, s.n_slot - slot), NB_SINGLE_SCALES_AT);
                 bool urgent = n_product % 2 == 1 && at.unit >= NB_SINGLE_DEPTH + NB_SINGLE_ANNEX;
                 int stage = nb_single_claim(sh, &at);
                 if (urgent)

@@ -119,8 +119,8 @@ __device__ static void copy_experts(const nb_single_args &p, nb_single_shared *s
                         shared ? 0 : e * x.gate_up_scale, q % n_tile, &sh->gate_full[i]);
     } else if (down_tile < x.down.n_row_tile) {
         nb_barrier_expect(&sh->down_full, tile_bytes<KIND>(x.down));
-        copy_tile<KIND>(sh->experts.down + group * tile_bytes<KIND>(x.down), x.down, e * x.down_data,
-                        e * x.down_scale, down_tile, &sh->down_full);
+        copy_tile<KIND>(sh->experts.down + group * tile_bytes<KIND>(x.down), x.down, e * x.down_data, e * x.down_scale,
+                        down_tile, &sh->down_full);
     }
 }
 
