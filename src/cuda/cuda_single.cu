@@ -211,7 +211,7 @@ __device__ static void fetch_state(const nb_single_args &p, nb_single_shared *sh
 // What a layer reads before its products and without the ring comes into L2 while the blocks wait for each other.
 __device__ static void prefetch_norm(const nb_single_args &p, const float *weight)
 {
-    if (blockIdx.x == 0 && threadIdx.x == 0) nb_prefetch(weight, p.d_model * (int)sizeof *weight);
+    if (blockIdx.x == 0 && threadIdx.x == 0) nb_prefetch_bulk(weight, p.d_model * (int)sizeof *weight);
 }
 
 __device__ static void prefetch_router(const nb_single_args &p, const nb_cuda_layer &l)

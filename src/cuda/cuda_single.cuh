@@ -137,12 +137,6 @@ __device__ __forceinline__ void nb_copy_weights(void *to, const void *from, int 
         : "memory");
 }
 
-// Into L2: n_byte is a multiple of 16.
-__device__ __forceinline__ void nb_prefetch(const void *from, int n_byte)
-{
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
-}
-
 // How far a warp, or the feeder, has come in the order of stages.
 typedef struct nb_single_place {
     int stage, parity; // of the ring

@@ -85,8 +85,8 @@ __device__ __forceinline__ static void prefetch_pages(const nb_cuda_attention &a
     int i = first + threadIdx.x % NB_TEAM_THREADS;
     if (i >= end) return;
     const uint8_t *page = nb_page_of<D, FP8>(a, pages[i], kv);
-    nb_prefetch(page, nb_head_bytes<D, FP8>());
-    nb_prefetch(page + a.n_kv_head * nb_head_bytes<D, FP8>(), nb_head_bytes<D, FP8>());
+    nb_prefetch_bulk(page, nb_head_bytes<D, FP8>());
+    nb_prefetch_bulk(page + a.n_kv_head * nb_head_bytes<D, FP8>(), nb_head_bytes<D, FP8>());
 }
 
 template <int D, bool FP8>

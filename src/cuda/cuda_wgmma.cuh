@@ -84,6 +84,12 @@ __device__ __forceinline__ void nb_fence_async(void)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// n_byte (a multiple of 16) of global memory into L2, on Hopper and later.
+__device__ __forceinline__ void nb_prefetch_bulk(const void *from, int n_byte)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
+}
+
 #if NB_HAVE_WGMMA
 // This thread's cp.async so far arrive at the barrier when they are done, as one of its expected arrivals.
 __device__ __forceinline__ void nb_barrier_arrive_copies(uint64_t *b)
@@ -112,12 +118,6 @@ __device__ __forceinline__ void nb_copy_box(uint32_t to, const void *map, int co
 __device__ __forceinline__ void nb_fence_async_global(void)
 {
     asm volatile("fence.proxy.async.global;" ::: "memory");
-}
-
-// n_byte (a multiple of 16) of global memory into L2.
-__device__ __forceinline__ void nb_prefetch_bulk(const void *from, int n_byte)
-{
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(from), "r"(n_byte) : "memory");
 }
 
 template <int N> __device__ __forceinline__ void nb_registers_more(void)
