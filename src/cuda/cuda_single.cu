@@ -66,39 +66,9 @@ __device__ static void norm_input(const nb_single_args &p, nb_single_shared *sh,
     nb_single_sync();
 }
 
-// Another matrix wants e4m3 values of another scale.
-__device__ static void rescale_input(nb_single_shared *sh, float inverse)
-{
-    nb_single_sync();
-#pragma unroll 1
-    for (int i = threadIdx.x; i < NB_SINGLE_X_MAX / 4; i += THREADS) {
-        uint2 b = ((const uint2 *)sh->x[1])[i];
-        ((uint32_t *)sh->x[0])[i] = nb_input_codes(b.x, inverse) | nb_input_codes(b.y, inverse) << 16;
-    }
-    nb_single_sync();
-}
-
 __device__ __forceinline__ static float inverse_of(const nb_cuda_matrix &m)
 {
     return m.kind == NB_KIND_FP8_A8 ? 1.0f / m.input_scale : 1.0f;
-}
-
-// A warp's part of the block's row tiles, whatever the matrices are; how many they are.
-__device__ __forceinline__ static int any_rows(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m,
-                                               int n_matrix)
-{
-    int row_tile = blockIdx.x, first = 0, n = 0, warp = threadIdx.x >> 5;
-    float scale = m[0].input_scale;
-#pragma unroll 1
-    for (int i = 0; i < n_matrix; first += m[i++].n_row_tile)
-#pragma unroll 1
-        for (; row_tile < first + m[i].n_row_tile; row_tile += gridDim.x, n++) {
-            float *red = sh->red[n][warp];
-            if (m[i].kind == NB_KIND_FP8_A8 && m[i].input_scale != scale)
-                scale = m[i].input_scale, rescale_input(sh, 1.0f / scale);
-            nb_single_row_tile(at, sh, m[i], row_tile - first, red);
-        }
-    return n;
 }
 
 // y = W x for the matrices of a stage, x in shared memory. A block's row tiles are gridDim.x apart; what is added to

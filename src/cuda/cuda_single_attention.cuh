@@ -3,7 +3,7 @@
 #ifndef NB_CUDA_SINGLE_ATTENTION_CUH
 #define NB_CUDA_SINGLE_ATTENTION_CUH
 
-#include "cuda/cuda_single.cuh"
+#include "cuda/cuda_single_packet.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 __device__ static nb_cuda_attention attention_of(const nb_single_args &p, const nb_cuda_layer &l)

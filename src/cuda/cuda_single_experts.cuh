@@ -2,7 +2,8 @@
 #ifndef NB_CUDA_SINGLE_EXPERTS_CUH
 #define NB_CUDA_SINGLE_EXPERTS_CUH
 
-#include "cuda/cuda_single.cuh"
+#include "cuda/cuda_single_packet.cuh"
+#include "cuda/cuda_single_product.cuh"
 
 enum {
     DOWN_AT_ONCE = 2, // pieces of a warp

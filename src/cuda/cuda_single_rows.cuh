@@ -1,9 +1,9 @@
-// Part of cuda_single.cu: the products that take most of a layer's static weights, FP8 matrices with FP8 inputs whose
-// rows fill whole stages. A stage's slots come into registers while those of the stage before are multiplied.
+// Part of cuda_single.cu: a block's row tiles of a product. Most of a layer's static weights are FP8 matrices with FP8
+// inputs whose rows fill whole stages: of these, half of a stage comes into registers while the other is multiplied.
 #ifndef NB_CUDA_SINGLE_ROWS_CUH
 #define NB_CUDA_SINGLE_ROWS_CUH
 
-#include "cuda/cuda_single.cuh"
+#include "cuda/cuda_single_product.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // Whether all matrices of a stage are such, and want the same input.
@@ -83,6 +83,36 @@ __device__ __forceinline__ static void fp8_rows(nb_single_place *at, nb_single_s
 #pragma unroll
         for (int c = 0; c < 8; c++) acc[c / 4][c % 4] = 0;
     }
+}
+
+// Another matrix wants e4m3 values of another scale.
+__device__ static void rescale_input(nb_single_shared *sh, float inverse)
+{
+    nb_single_sync();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < NB_SINGLE_X_MAX / 4; i += THREADS) {
+        uint2 b = ((const uint2 *)sh->x[1])[i];
+        ((uint32_t *)sh->x[0])[i] = nb_input_codes(b.x, inverse) | nb_input_codes(b.y, inverse) << 16;
+    }
+    nb_single_sync();
+}
+
+// A warp's part of the block's row tiles, whatever the matrices are; how many they are.
+__device__ __forceinline__ static int any_rows(nb_single_place *at, nb_single_shared *sh, const nb_cuda_matrix *m,
+                                               int n_matrix)
+{
+    int row_tile = blockIdx.x, first = 0, n = 0, warp = threadIdx.x >> 5;
+    float scale = m[0].input_scale;
+#pragma unroll 1
+    for (int i = 0; i < n_matrix; first += m[i++].n_row_tile)
+#pragma unroll 1
+        for (; row_tile < first + m[i].n_row_tile; row_tile += gridDim.x, n++) {
+            float *red = sh->red[n][warp];
+            if (m[i].kind == NB_KIND_FP8_A8 && m[i].input_scale != scale)
+                scale = m[i].input_scale, rescale_input(sh, 1.0f / scale);
+            nb_single_row_tile(at, sh, m[i], row_tile - first, red);
+        }
+    return n;
 }
 #endif
 

@@ -2,7 +2,7 @@
 #ifndef NB_CUDA_SINGLE_THIN_CUH
 #define NB_CUDA_SINGLE_THIN_CUH
 
-#include "cuda/cuda_single.cuh"
+#include "cuda/cuda_single_packet.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // Products of few rows: two BF16 matrices behind each other (b and a; the router and the shared expert's gate), a row
