@@ -32,7 +32,9 @@ if(NB_HAVE_CUDA AND cuda_sources)
   add_library(nb_cuda STATIC ${cuda_sources})
   set_target_properties(nb_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}")
   target_compile_options(nb_cuda PRIVATE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;--expt-relaxed-constexpr;--threads=0;-Werror=all-warnings;-Xcompiler=-Wall>")
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;--threads=0;-Werror=all-warnings;-Xcompiler=-Wall>")
+  # For profilers: two thirds of the program's size.
+  target_compile_options(nb_cuda PRIVATE "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<CONFIG:RelWithDebInfo>>:-lineinfo>")
   target_include_directories(nb_cuda PUBLIC ${CMAKE_SOURCE_DIR}/src)
   find_library(NB_CUDART cudart_static HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} REQUIRED)
   set(NB_CUDA_LIBRARIES ${NB_CUDART} dl rt stdc++)
